@@ -1,0 +1,20 @@
+package pipeline
+
+import (
+	"errors"
+	"time"
+)
+
+// DeadLetter is a delivery that was given up. Its message is kept with it, as long as the dead letter itself.
+type DeadLetter struct {
+	Delivery *Delivery
+	// Reason is why, in words for people.
+	Reason string
+	At     time.Time
+}
+
+// ErrNotFound says that the queue has no message, delivery or dead letter of that id.
+var ErrNotFound = errors.New("not found")
+
+// ErrStorage says that storage is short: a message cannot be taken now, and may be later (452 4.3.1).
+var ErrStorage = errors.New("storage is short")

@@ -1,0 +1,101 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+)
+
+// Target is a recipient and the sink that a rule chose for it.
+type Target struct {
+	Recipient Recipient
+	Sink      string
+	Rule      string
+}
+
+// Routing is what the rules made of a message. Every recipient of the envelope is in at least one of the three lists.
+type Routing struct {
+	Targets []Target
+	// Dropped are recipients that a rule dropped on purpose; Rule names it, Sink is "".
+	Dropped []Target
+	// Unrouted are recipients that no rule matched; they become dead letters.
+	Unrouted []Recipient
+}
+
+// Router routes every recipient of a message by itself. An error in one rule's condition is a Problem of the message
+// and "no match" for that rule; it is never lost mail.
+type Router interface {
+	Route(m *Message) (Routing, []Problem)
+}
+
+// Delivery is one message on its way to one sink, with its own life. It carries only the recipients that the rules
+// sent to that sink.
+type Delivery struct {
+	// ID is DeliveryID(message id, sink); the same over attempts, restarts, nodes and redeliveries. A replay has its own.
+	ID         string
+	Sink       string
+	Rules      []string
+	Recipients []Recipient
+	Message    *Message
+	// Attempt is the number of the attempt under way or next, from 1.
+	Attempt int
+	// First is when the first attempt was due: where max_age counts from.
+	First time.Time
+	// History has the newest attempts that failed, oldest first, at most MaxHistory of them.
+	History []AttemptRecord
+	// ReplayOf is the id of the delivery that a person replayed; "" for an ordinary delivery.
+	ReplayOf string
+}
+
+// MaxHistory bounds Delivery.History.
+const MaxHistory = 20
+
+// AttemptRecord is one failed attempt as it is kept with the delivery and shown to people.
+type AttemptRecord struct {
+	Attempt int           `json:"attempt"`
+	At      time.Time     `json:"at"`
+	Took    time.Duration `json:"took"`
+	// Status is what the endpoint said ("503 Service Unavailable"); "" when it said nothing.
+	Status string `json:"status"`
+	Reason string `json:"reason"`
+}
+
+// DeliveryID derives the stable id of the delivery of a message to a sink.
+func DeliveryID(messageID, sink string) string { return messageID + "." + sink }
+
+// Response is what the endpoint said to one attempt, for log, console and dead letter. It never holds a secret.
+type Response struct {
+	// Status is short ("200 OK", "written"); Detail is the start of the answer, at most 1 KiB, valid UTF-8.
+	Status, Detail string
+}
+
+// Sink makes one attempt at a delivery: no retry, no goroutine that outlives the call, no log of its own.
+// It honours ctx, may be called concurrently, and a repeat under the same delivery id does not harm.
+// Errors are marked with Permanent or RetryAfter where that is known; they and the Response hold no secret.
+type Sink interface {
+	Deliver(ctx context.Context, d *Delivery) (Response, error)
+}
+
+// Outlet is a configured sink with what the workers need to know about it.
+type Outlet struct {
+	Name string
+	Sink Sink
+	// Concurrency bounds the attempts under way at once.
+	Concurrency int
+	// Timeout bounds one attempt.
+	Timeout  time.Duration
+	Schedule Schedule
+}
+
+// Deferred is a delivery that waits. NotBefore zero means due now.
+type Deferred struct {
+	Delivery  *Delivery
+	NotBefore time.Time
+}
+
+// Outbox takes durable responsibility for deliveries: both methods return nil only when that is done, and both may be
+// called again with the same deliveries.
+type Outbox interface {
+	Enqueue(ctx context.Context, ds []Deferred) error
+	// Bury puts a delivery into the dead letters. Sink is "" when no rule matched its recipients.
+	Bury(ctx context.Context, d *Delivery, reason string) error
+}
