@@ -18,3 +18,9 @@ var ErrNotFound = errors.New("not found")
 
 // ErrStorage says that storage is short: a message cannot be taken now, and may be later (452 4.3.1).
 var ErrStorage = errors.New("storage is short")
+
+// UnroutedID stands for the sink in the delivery id of recipients that no rule matched; no sink can have that name.
+const UnroutedID = "_"
+
+// ReasonUnrouted is the reason of such a dead letter.
+const ReasonUnrouted = "no rule matched the recipients and there is no default: add a rule or `default:`, then replay to a sink"

@@ -1,0 +1,52 @@
+# `make test` is what the README names; `make check` is what a change must pass before it is pushed.
+BIN := $(CURDIR)/.bin
+STATICCHECK_VERSION := v0.8.2
+GOFUMPT_VERSION := v0.12.0
+VERSION ?= dev
+COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.PHONY: test check race vet lint format layers interop bench build deps tools clean
+
+# All tests, with the real senders and receivers they need; installs those on Debian.
+test: deps
+	go vet ./...
+	go test -timeout 14m ./...
+
+# Debian packages that tests talk to: Postfix and swaks as senders, npm for the public Standard Webhooks library.
+deps:
+	@./.ci/deps
+
+check: vet lint format layers race
+
+vet:
+	go vet ./...
+
+race: deps
+	go test -race -timeout 25m ./...
+
+lint: tools
+	$(BIN)/staticcheck ./...
+
+format: tools
+	@out=$$($(BIN)/gofumpt -l .); if [ -n "$$out" ]; then echo "gofumpt -w wants to change:"; echo "$$out"; exit 1; fi
+
+layers:
+	go test -run TestImportsFollowTheLayers ./cmd/mxhook
+
+tools: $(BIN)/staticcheck $(BIN)/gofumpt
+
+$(BIN)/staticcheck:
+	GOBIN=$(BIN) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+$(BIN)/gofumpt:
+	GOBIN=$(BIN) go install mvdan.cc/gofumpt@$(GOFUMPT_VERSION)
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o mxhook ./cmd/mxhook
+
+clean:
+	rm -rf $(BIN) mxhook

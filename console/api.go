@@ -1,0 +1,239 @@
+// Package console is the HTTP API of a running mxhook: what the commands `mxhook dead ...` and scripts talk to.
+package console
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mxhook/pipeline"
+)
+
+// DeadFilter chooses dead letters; zero fields choose all.
+type DeadFilter struct {
+	// Sink is a sink's name, or pipeline.UnroutedID for recipients that no rule matched.
+	Sink string
+	// Message is a message id.
+	Message string
+	// Limit is how many to return at the most, newest first.
+	Limit int
+}
+
+// Store is the part of the queue that the console works on. Methods return pipeline.ErrNotFound for an unknown id.
+type Store interface {
+	// DeadLetters returns the newest first, their messages without octets.
+	DeadLetters(ctx context.Context, f DeadFilter) ([]pipeline.DeadLetter, error)
+	// DeadLetter returns one with the message's octets.
+	DeadLetter(ctx context.Context, id string) (*pipeline.DeadLetter, error)
+	// ReplayDead makes a new delivery of it, to the sink named or, when that is "", to its own, and removes it.
+	ReplayDead(ctx context.Context, id, sink string) (newID string, err error)
+	DropDead(ctx context.Context, id string) error
+}
+
+// Options are the inputs of New.
+type Options struct {
+	Store Store
+	// Sinks are the names of the configured sinks: where a replay can go.
+	Sinks []string
+	// Token is what a request must carry as `Authorization: Bearer ...`; "" asks for none.
+	Token string
+	Log   *slog.Logger
+}
+
+// API serves /api/v1/. Safe for concurrent use.
+type API struct {
+	opts    Options
+	handler http.Handler
+}
+
+// New returns the API.
+func New(o Options) *API {
+	a := &API{opts: o}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v1/dead", a.list)
+	mux.HandleFunc("GET /api/v1/dead/{id}", a.show)
+	mux.HandleFunc("GET /api/v1/dead/{id}/mail", a.mail)
+	mux.HandleFunc("POST /api/v1/dead/{id}/replay", a.replay)
+	mux.HandleFunc("DELETE /api/v1/dead/{id}", a.drop)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, "no such resource: "+r.Method+" "+r.URL.Path)
+	})
+	// A page on some other site must not make the operator's browser replay or drop mail.
+	a.handler = http.NewCrossOriginProtection().Handler(a.authorize(mux))
+	return a
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+func (a *API) authorize(next http.Handler) http.Handler {
+	want := []byte("Bearer " + a.opts.Token)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.opts.Token != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			fail(w, http.StatusUnauthorized, "the API needs the token of `ops.token`: set MXHOOK_OPS_TOKEN or --token")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// DeadLetter is a dead letter as the API shows it.
+type DeadLetter struct {
+	ID         string                   `json:"id"`
+	Message    string                   `json:"message"`
+	Sink       string                   `json:"sink"`
+	Rules      []string                 `json:"rules"`
+	MailFrom   string                   `json:"mail_from"`
+	Recipients []string                 `json:"recipients"`
+	ReceivedAt time.Time                `json:"received_at"`
+	Size       int64                    `json:"size"`
+	At         time.Time                `json:"at"`
+	Reason     string                   `json:"reason"`
+	Attempts   []pipeline.AttemptRecord `json:"attempts"`
+	ReplayOf   string                   `json:"replay_of"`
+}
+
+func view(l *pipeline.DeadLetter) DeadLetter {
+	d := l.Delivery
+	v := DeadLetter{
+		ID: d.ID, Message: d.Message.Envelope.ID, Sink: d.Sink, Rules: notNil(d.Rules),
+		MailFrom: d.Message.Envelope.ReversePath, Recipients: make([]string, len(d.Recipients)),
+		ReceivedAt: d.Message.Envelope.ReceivedAt, Size: d.Message.Envelope.Size,
+		At: l.At, Reason: l.Reason, Attempts: notNil(d.History), ReplayOf: d.ReplayOf,
+	}
+	for i, r := range d.Recipients {
+		v.Recipients[i] = r.Address
+	}
+	return v
+}
+
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// List bounds: what a request gets when it names no limit, and the most it can get.
+const (
+	defaultLimit = 100
+	maxLimit     = 10_000
+)
+
+func (a *API) list(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	f := DeadFilter{Sink: q.Get("sink"), Message: q.Get("message"), Limit: defaultLimit}
+	if s := q.Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > maxLimit {
+			fail(w, http.StatusBadRequest, "limit must be a number from 1 to "+strconv.Itoa(maxLimit))
+			return
+		}
+		f.Limit = n
+	}
+	letters, err := a.opts.Store.DeadLetters(r.Context(), f)
+	if err != nil {
+		a.failErr(w, r, err)
+		return
+	}
+	views := make([]DeadLetter, len(letters))
+	for i := range letters {
+		views[i] = view(&letters[i])
+	}
+	reply(w, http.StatusOK, map[string]any{"dead": views})
+}
+
+func (a *API) show(w http.ResponseWriter, r *http.Request) {
+	l, err := a.opts.Store.DeadLetter(r.Context(), r.PathValue("id"))
+	if err != nil {
+		a.failErr(w, r, err)
+		return
+	}
+	reply(w, http.StatusOK, view(l))
+}
+
+// mail answers with the message's octets as received, as a download: never something a browser would render.
+func (a *API) mail(w http.ResponseWriter, r *http.Request) {
+	l, err := a.opts.Store.DeadLetter(r.Context(), r.PathValue("id"))
+	if err != nil {
+		a.failErr(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "message/rfc822")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+l.Delivery.Message.Envelope.ID+`.eml"`)
+	_, _ = w.Write(l.Delivery.Message.Raw) // the client went away: nothing to tell it
+}
+
+func (a *API) replay(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Sink string `json:"sink"`
+	}
+	if r.ContentLength != 0 {
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&body); err != nil {
+			fail(w, http.StatusBadRequest, "the body must be JSON like {\"sink\": \"name\"}: "+err.Error())
+			return
+		}
+	}
+	id := r.PathValue("id")
+	if body.Sink != "" && !slices.Contains(a.opts.Sinks, body.Sink) {
+		fail(w, http.StatusBadRequest, "no sink "+strconv.Quote(body.Sink)+" is configured; there are: "+strings.Join(a.opts.Sinks, ", "))
+		return
+	}
+	if body.Sink == "" {
+		l, err := a.opts.Store.DeadLetter(r.Context(), id)
+		if err != nil {
+			a.failErr(w, r, err)
+			return
+		}
+		if !slices.Contains(a.opts.Sinks, l.Delivery.Sink) {
+			fail(w, http.StatusBadRequest, "this dead letter has no sink that is configured now: name one (--to); there are: "+strings.Join(a.opts.Sinks, ", "))
+			return
+		}
+	}
+	newID, err := a.opts.Store.ReplayDead(r.Context(), id, body.Sink)
+	if err != nil {
+		a.failErr(w, r, err)
+		return
+	}
+	a.opts.Log.Info("dead letter replayed", "delivery", id, "as", newID, "sink", body.Sink)
+	reply(w, http.StatusAccepted, map[string]string{"delivery": newID, "replay_of": id})
+}
+
+func (a *API) drop(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	if err := a.opts.Store.DropDead(r.Context(), id); err != nil {
+		a.failErr(w, r, err)
+		return
+	}
+	a.opts.Log.Warn("dead letter dropped", "delivery", id)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (a *API) failErr(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, pipeline.ErrNotFound) {
+		fail(w, http.StatusNotFound, "no dead letter of that id: `mxhook dead list` shows what there is")
+		return
+	}
+	a.opts.Log.Error("API request failed", "path", r.URL.Path, "error", err)
+	fail(w, http.StatusServiceUnavailable, "the queue did not answer: try again; the log has the reason")
+}
+
+func fail(w http.ResponseWriter, status int, text string) {
+	reply(w, status, map[string]string{"error": text})
+}
+
+func reply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client went away: nothing to tell it
+}

@@ -1,0 +1,121 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Client talks to the API of a running mxhook. Safe for concurrent use.
+type Client struct {
+	// Base is the address of the ops listener, "http://127.0.0.1:8025".
+	Base  string
+	Token string
+	HTTP  *http.Client
+}
+
+// DeadLetters lists dead letters, newest first.
+func (c *Client) DeadLetters(ctx context.Context, f DeadFilter) ([]DeadLetter, error) {
+	q := url.Values{}
+	if f.Sink != "" {
+		q.Set("sink", f.Sink)
+	}
+	if f.Message != "" {
+		q.Set("message", f.Message)
+	}
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	var out struct {
+		Dead []DeadLetter `json:"dead"`
+	}
+	err := c.json(ctx, http.MethodGet, "/api/v1/dead?"+q.Encode(), nil, &out)
+	return out.Dead, err
+}
+
+// DeadLetter returns one dead letter.
+func (c *Client) DeadLetter(ctx context.Context, id string) (DeadLetter, error) {
+	var out DeadLetter
+	err := c.json(ctx, http.MethodGet, "/api/v1/dead/"+url.PathEscape(id), nil, &out)
+	return out, err
+}
+
+// Mail writes the octets of a dead letter's message, as received, to w.
+func (c *Client) Mail(ctx context.Context, id string, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, "/api/v1/dead/"+url.PathEscape(id)+"/mail", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
+// Replay makes a new delivery of a dead letter, to the sink named or, when that is "", to its own; it returns the new id.
+func (c *Client) Replay(ctx context.Context, id, sink string) (string, error) {
+	var out struct {
+		Delivery string `json:"delivery"`
+	}
+	err := c.json(ctx, http.MethodPost, "/api/v1/dead/"+url.PathEscape(id)+"/replay", map[string]string{"sink": sink}, &out)
+	return out.Delivery, err
+}
+
+// Drop removes a dead letter and its message for good.
+func (c *Client) Drop(ctx context.Context, id string) error {
+	return c.json(ctx, http.MethodDelete, "/api/v1/dead/"+url.PathEscape(id), nil, nil)
+}
+
+func (c *Client) json(ctx context.Context, method, path string, in, out any) error {
+	resp, err := c.do(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.Base, err)
+	}
+	return nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.Base, "/")+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("talk to mxhook at %s: %w (is it running, and is that its ops.address?)", c.Base, err)
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var e struct {
+		Error string `json:"error"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&e); err != nil || e.Error == "" {
+		e.Error = resp.Status
+	}
+	return nil, errors.New(e.Error)
+}

@@ -1,0 +1,196 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Attempts makes attempts at deliveries through the configured outlets, and decides what becomes of a failure.
+// The processor and the deliverer share one, so that a sink's slots bound both together. Safe for concurrent use.
+type Attempts struct {
+	outlets map[string]*outlet
+	now     func() time.Time
+	random  func() float64
+	log     *slog.Logger
+	metrics attemptMetrics
+}
+
+// AttemptsOptions are the inputs of NewAttempts. Now and Random may be nil: the real clock, the real dice.
+type AttemptsOptions struct {
+	Outlets    []Outlet
+	Now        func() time.Time
+	Random     func() float64
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// outlet is an Outlet with its slots: a send takes one, a receive gives it back.
+type outlet struct {
+	Outlet
+	slots chan struct{}
+}
+
+// NewAttempts returns attempts over the outlets of o; their names must differ.
+func NewAttempts(o AttemptsOptions) *Attempts {
+	a := &Attempts{
+		outlets: make(map[string]*outlet, len(o.Outlets)),
+		now:     o.Now,
+		random:  o.Random,
+		log:     o.Log,
+		metrics: newAttemptMetrics(o.Registerer),
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.random == nil {
+		a.random = rand.Float64
+	}
+	for _, out := range o.Outlets {
+		a.outlets[out.Name] = &outlet{Outlet: out, slots: make(chan struct{}, max(1, out.Concurrency))}
+	}
+	return a
+}
+
+// errNoSlot and errNoSink say why a first attempt was not made; the delivery waits in the queue.
+var (
+	errNoSlot = errors.New("all slots of the sink are taken")
+	errNoSink = errors.New("the sink is not configured")
+)
+
+// tryNow makes the attempt if the sink has a free slot, without waiting for one. The returned error is nil, Permanent,
+// Later, errNoSlot or errNoSink.
+func (a *Attempts) tryNow(ctx context.Context, d *Delivery) error {
+	out, ok := a.outlets[d.Sink]
+	if !ok {
+		return errNoSink
+	}
+	select {
+	case out.slots <- struct{}{}:
+	default:
+		a.metrics.noSlot.WithLabelValues(d.Sink).Inc()
+		return errNoSlot
+	}
+	defer func() { <-out.slots }()
+	return a.make(ctx, out, d)
+}
+
+// wait makes the attempt as soon as the sink has a free slot.
+func (a *Attempts) wait(ctx context.Context, d *Delivery) error {
+	out, ok := a.outlets[d.Sink]
+	if !ok {
+		return errNoSink
+	}
+	select {
+	case out.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-out.slots }()
+	return a.make(ctx, out, d)
+}
+
+// make makes one attempt and judges it: nil, Permanent (dead letter), Later (due again), or the context's error when
+// we were interrupted, which does not count as an attempt. After a failure d carries the history and the next number.
+func (a *Attempts) make(ctx context.Context, out *outlet, d *Delivery) error {
+	start := a.now()
+	resp, err := deliver(ctx, out, d)
+	took := a.now().Sub(start)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	verdict := a.judge(out, d, resp, err, start, took)
+	a.report(d, resp, err, verdict, took)
+	if err != nil {
+		d.Attempt++
+	}
+	return verdict
+}
+
+// deliver runs the sink within its timeout. A panic of a sink is a transient failure, not the end of the process.
+func deliver(ctx context.Context, out *outlet, d *Delivery) (resp Response, err error) {
+	if out.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, out.Timeout)
+		defer cancel()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("sink %s panicked: %v", out.Name, p)
+		}
+	}()
+	return out.Sink.Deliver(ctx, d)
+}
+
+// judge turns the sink's error into what happens next, and writes the attempt into the history.
+func (a *Attempts) judge(out *outlet, d *Delivery, resp Response, err error, start time.Time, took time.Duration) error {
+	if err == nil {
+		return nil
+	}
+	d.History = append(d.History, AttemptRecord{
+		Attempt: d.Attempt, At: start.UTC(), Took: took, Status: resp.Status, Reason: err.Error(),
+	})
+	if extra := len(d.History) - MaxHistory; extra > 0 {
+		d.History = append([]AttemptRecord(nil), d.History[extra:]...)
+	}
+	if IsPermanent(err) {
+		return err
+	}
+	asked, _ := AskedDelay(err)
+	at := a.now().Add(out.Schedule.Delay(d.Attempt, asked, a.random()))
+	if at.After(d.First.Add(out.Schedule.MaxAge)) {
+		return Permanent(fmt.Errorf("given up after %d attempts: the next one would be later than max_age %v allows; last: %w",
+			d.Attempt, out.Schedule.MaxAge, err))
+	}
+	return Later(err, at)
+}
+
+func (a *Attempts) report(d *Delivery, resp Response, err, verdict error, took time.Duration) {
+	attrs := []any{
+		"message", d.Message.Envelope.ID, "delivery", d.ID, "sink", d.Sink, "attempt", d.Attempt,
+		"status", resp.Status, "took", took,
+	}
+	result := "delivered"
+	switch at, later := DueAt(verdict); {
+	case err == nil:
+		a.log.Info("delivered", attrs...)
+	case later:
+		result = "later"
+		a.log.Warn("attempt failed", append(attrs, "reason", err.Error(), "next", at.UTC().Format(time.RFC3339))...)
+	default:
+		result = "dead"
+		a.log.Error("delivery given up", append(attrs, "reason", verdict.Error())...)
+	}
+	a.metrics.attempts.WithLabelValues(d.Sink, result).Inc()
+	a.metrics.seconds.WithLabelValues(d.Sink).Observe(took.Seconds())
+}
+
+type attemptMetrics struct {
+	attempts *prometheus.CounterVec
+	noSlot   *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newAttemptMetrics(r prometheus.Registerer) attemptMetrics {
+	m := attemptMetrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mxhook_attempts_total", Help: "Delivery attempts by sink and what became of them: delivered, later, dead.",
+		}, []string{"sink", "result"}),
+		noSlot: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mxhook_first_attempts_without_slot_total", Help: "First attempts not made because the sink's slots were taken.",
+		}, []string{"sink"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "mxhook_attempt_seconds", Help: "Time that one delivery attempt took.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"sink"}),
+	}
+	if r != nil {
+		r.MustRegister(m.attempts, m.noSlot, m.seconds)
+	}
+	return m
+}

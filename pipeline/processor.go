@@ -1,0 +1,210 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Processor takes one spooled message through the stages, routes it and makes the first attempt at every delivery.
+// What did not succeed at once is written down before the message is settled. Safe for concurrent use.
+type Processor struct {
+	stages   Stage
+	router   Router
+	attempts *Attempts
+	outbox   Outbox
+	now      func() time.Time
+	log      *slog.Logger
+	messages *prometheus.CounterVec
+}
+
+// ProcessorOptions are the inputs of NewProcessor. Now may be nil: the real clock.
+type ProcessorOptions struct {
+	Stages     Stage
+	Router     Router
+	Attempts   *Attempts
+	Outbox     Outbox
+	Now        func() time.Time
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// NewProcessor returns a processor.
+func NewProcessor(o ProcessorOptions) *Processor {
+	p := &Processor{
+		stages: o.Stages, router: o.Router, attempts: o.Attempts, outbox: o.Outbox, now: o.Now, log: o.Log,
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mxhook_messages_processed_total", Help: "Messages processed, by what became of their first attempts: delivered, waiting, dead, dropped.",
+		}, []string{"result"}),
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(p.messages)
+	}
+	return p
+}
+
+// settleTimeout bounds how long writing deliveries down may take once we are asked to stop.
+const settleTimeout = 10 * time.Second
+
+// Process handles one message. nil means that every delivery of it is done or durably written down, so that the message
+// may be settled; an error means that it should be processed again, under the same delivery ids.
+func (p *Processor) Process(ctx context.Context, m *Message) error {
+	if err := p.stages.Run(ctx, m); err != nil {
+		return fmt.Errorf("process %s: %w", m.Envelope.ID, err)
+	}
+	routing, problems := p.router.Route(m)
+	m.Problems = append(m.Problems, problems...)
+	deliveries := group(m, routing, p.now())
+	p.logRouting(m, routing, deliveries)
+
+	verdicts := p.firstAttempts(ctx, deliveries)
+
+	// From here on a shutdown must not interrupt: what was delivered is delivered, the rest has to be written down.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	result, err := p.settle(ctx, deliveries, verdicts)
+	if err != nil {
+		return fmt.Errorf("settle deliveries of %s: %w", m.Envelope.ID, err)
+	}
+	if len(routing.Unrouted) > 0 {
+		if err := p.buryUnrouted(ctx, m, routing.Unrouted); err != nil {
+			return err
+		}
+		result = "dead"
+	}
+	p.messages.WithLabelValues(result).Inc()
+	return nil
+}
+
+// group makes one delivery for each sink, in the order in which the rules named them, carrying only its recipients.
+func group(m *Message, routing Routing, now time.Time) []*Delivery {
+	var deliveries []*Delivery
+	bySink := make(map[string]*Delivery)
+	for _, t := range routing.Targets {
+		d, ok := bySink[t.Sink]
+		if !ok {
+			d = &Delivery{ID: DeliveryID(m.Envelope.ID, t.Sink), Sink: t.Sink, Message: m, Attempt: 1, First: now.UTC()}
+			bySink[t.Sink] = d
+			deliveries = append(deliveries, d)
+		}
+		if !slices.Contains(d.Rules, t.Rule) {
+			d.Rules = append(d.Rules, t.Rule)
+		}
+		same := func(r Recipient) bool { return r.Address == t.Recipient.Address }
+		if !slices.ContainsFunc(d.Recipients, same) {
+			d.Recipients = append(d.Recipients, t.Recipient)
+		}
+	}
+	return deliveries
+}
+
+// firstAttempts tries all deliveries side by side and waits for them; each is bounded by its sink's timeout.
+func (p *Processor) firstAttempts(ctx context.Context, ds []*Delivery) []error {
+	verdicts := make([]error, len(ds))
+	if len(ds) == 1 {
+		verdicts[0] = p.attempts.tryNow(ctx, ds[0])
+		return verdicts
+	}
+	var wg sync.WaitGroup
+	for i, d := range ds {
+		wg.Go(func() { verdicts[i] = p.attempts.tryNow(ctx, d) })
+	}
+	wg.Wait()
+	return verdicts
+}
+
+// settle writes down what was not delivered, and says what became of the message as a whole.
+func (p *Processor) settle(ctx context.Context, ds []*Delivery, verdicts []error) (string, error) {
+	result := "delivered"
+	if len(ds) == 0 {
+		result = "dropped"
+	}
+	var waiting []Deferred
+	for i, d := range ds {
+		switch err := verdicts[i]; {
+		case err == nil:
+		case IsPermanent(err):
+			if err := p.outbox.Bury(ctx, d, err.Error()); err != nil {
+				return "", err
+			}
+			result = "dead"
+		default:
+			// Later has a time; a full or missing sink and a shutdown leave the delivery due now, its attempt not counted.
+			at, _ := DueAt(err)
+			waiting = append(waiting, Deferred{Delivery: d, NotBefore: at})
+		}
+	}
+	if len(waiting) == 0 {
+		return result, nil
+	}
+	if err := p.outbox.Enqueue(ctx, waiting); err != nil {
+		return "", err
+	}
+	return "waiting", nil
+}
+
+func (p *Processor) buryUnrouted(ctx context.Context, m *Message, rcpts []Recipient) error {
+	d := &Delivery{
+		ID: DeliveryID(m.Envelope.ID, UnroutedID), Recipients: rcpts, Message: m, Attempt: 1, First: p.now().UTC(),
+	}
+	if err := p.outbox.Bury(ctx, d, ReasonUnrouted); err != nil {
+		return fmt.Errorf("bury unrouted recipients of %s: %w", m.Envelope.ID, err)
+	}
+	return nil
+}
+
+func (p *Processor) logRouting(m *Message, r Routing, ds []*Delivery) {
+	sinks := make([]string, len(ds))
+	for i, d := range ds {
+		sinks[i] = d.Sink
+	}
+	attrs := []any{"message", m.Envelope.ID, "recipients", len(m.Envelope.Recipients), "sinks", sinks}
+	if m.Auth != nil {
+		attrs = append(attrs, "spf", m.Auth.SPF.Result, "dmarc", m.Auth.DMARC.Result, "sender_verified", m.Auth.Sender.Verified)
+	}
+	if len(r.Dropped) > 0 {
+		attrs = append(attrs, "dropped", len(r.Dropped))
+	}
+	if len(r.Unrouted) > 0 {
+		p.log.Warn("no rule matched some recipients", append(attrs, "unrouted", len(r.Unrouted))...)
+		return
+	}
+	p.log.Info("routed", attrs...)
+}
+
+// Deliverer makes the later attempts.
+type Deliverer struct {
+	parse    Stage
+	attempts *Attempts
+}
+
+// NewDeliverer returns a deliverer that reads messages again with the stage parse and shares attempts with the processor.
+func NewDeliverer(parse Stage, attempts *Attempts) *Deliverer {
+	return &Deliverer{parse, attempts}
+}
+
+// Deliver makes one attempt at a delivery that waited. nil means delivered, Permanent a dead letter, Later due again;
+// anything else means that no attempt was made, and the delivery stays as it is.
+func (v *Deliverer) Deliver(ctx context.Context, d *Delivery) error {
+	// The problems were found when the message was processed and came back with the delivery; finding them again
+	// would list them twice.
+	problems := d.Message.Problems
+	if err := v.parse.Run(ctx, d.Message); err != nil {
+		return fmt.Errorf("read message of delivery %s: %w", d.ID, err)
+	}
+	d.Message.Problems = problems
+	err := v.attempts.wait(ctx, d)
+	if errors.Is(err, errNoSink) {
+		return fmt.Errorf("deliver %s: %w", d.ID, err)
+	}
+	return err
+}
