@@ -43,7 +43,7 @@ func Fields(raw []byte) iter.Seq[RawField] {
 		for len(raw) > 0 {
 			end := fieldEnd(raw)
 			line := raw[:end]
-			if len(bytes.TrimRight(line, "\r\n")) == 0 {
+			if string(line) == "\n" || string(line) == "\r\n" { // the same line that HeaderEnd looks for
 				return
 			}
 			f := RawField{Raw: line}
