@@ -1,0 +1,104 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Table is compiled rules. It never changes and is safe for concurrent use.
+type Table struct {
+	rules    []rule
+	defaults []string
+	uses     map[string]bool
+	runners  sync.Pool
+	now      func() time.Time
+}
+
+type rule struct {
+	Rule
+	condition condition
+}
+
+// Compile checks the rules and makes a table of them. defaults are the sinks of recipients that no rule matched. The
+// error joins a *Finding for every mistake, in the order of the rules.
+func Compile(rs []Rule, defaults []string) (*Table, error) {
+	t := &Table{defaults: slices.Clone(defaults), uses: map[string]bool{}, now: time.Now}
+	t.runners.New = func() any { return newRunner(t) }
+	var errs []error
+	if len(rs) > MaxRules {
+		errs = append(errs, &Finding{Rule: MaxRules, Name: rs[MaxRules].Name, Field: "name", File: rs[MaxRules].File, Text: fmt.Sprintf("there are %d rules, at most %d are allowed", len(rs), MaxRules)})
+		rs = rs[:MaxRules]
+	}
+	l := newLexicon()
+	names := map[string]int{}
+	for i := range rs {
+		for _, f := range checkShape(i, &rs[i], names) {
+			errs = append(errs, f)
+		}
+		r := rule{Rule: rs[i]}
+		r.To = slices.Clone(r.To)
+		if r.When != "" {
+			var mistakes []mistake
+			r.condition, mistakes = parse(r.When, l)
+			for _, m := range mistakes {
+				errs = append(errs, m.in(i, &rs[i]))
+			}
+			for word := range r.condition.uses {
+				t.uses[word] = true
+			}
+		}
+		t.rules = append(t.rules, r)
+	}
+	for i, f := range repeated(defaults) {
+		if f {
+			errs = append(errs, &Finding{Rule: -1, Field: fmt.Sprintf("[%d]", i), Text: fmt.Sprintf("the sink %q is named twice; remove one", defaults[i])})
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return t, nil
+}
+
+// checkShape finds what is wrong with a rule apart from its condition.
+func checkShape(i int, r *Rule, names map[string]int) []*Finding {
+	var fs []*Finding
+	add := func(field, format string, args ...any) {
+		fs = append(fs, &Finding{Rule: i, Name: r.Name, Field: field, File: r.File, Text: fmt.Sprintf(format, args...)})
+	}
+	first, taken := names[r.Name]
+	switch {
+	case r.Name == "":
+		add("name", "the rule has no name; give it one, it shows in the log and in the payload")
+	case r.Name == DefaultRule:
+		add("name", "%q is the name of what happens when no rule matches; choose another", DefaultRule)
+	case taken:
+		add("name", "the name is taken by rule %d; choose another", first+1)
+	default:
+		names[r.Name] = i
+	}
+	switch {
+	case len(r.To) == 0 && !r.Drop:
+		add("to", "the rule sends nowhere; name sinks in to, or set drop: true")
+	case len(r.To) > 0 && r.Drop:
+		add("drop", "a rule either sends or drops; remove drop or to")
+	}
+	for j, again := range repeated(r.To) {
+		if again {
+			add(fmt.Sprintf("to[%d]", j), "the sink %q is named twice; remove one", r.To[j])
+		}
+	}
+	return fs
+}
+
+// repeated says of each name whether it stood there before.
+func repeated(names []string) []bool {
+	again := make([]bool, len(names))
+	for i, n := range names {
+		again[i] = slices.Contains(names[:i], n)
+	}
+	return again
+}
