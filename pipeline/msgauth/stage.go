@@ -1,0 +1,183 @@
+// Package msgauth finds out who really sent a message: SPF, DKIM, DMARC and iprev, and from them the one verdict that
+// is safe to act on.
+package msgauth
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mxhook/pipeline"
+)
+
+// Options are what a Stage needs. Zero values mean the defaults.
+type Options struct {
+	// Resolver answers all questions to DNS; it must not be nil.
+	Resolver Resolver
+	// Now is the clock that signatures expire by; time.Now.
+	Now func() time.Time
+	// Timeout bounds the work on one message; 20 s (RFC 7208 4.6.4). What is not known by then is a temperror.
+	Timeout time.Duration
+	// MaxSignatures bounds the DKIM signatures of one message that are verified; 8.
+	MaxSignatures int
+	Log           *slog.Logger
+	// Registerer may be nil.
+	Registerer prometheus.Registerer
+}
+
+// Stage is the pipeline's stage for message authentication. It is safe for concurrent use on different messages.
+type Stage struct {
+	resolver      Resolver
+	now           func() time.Time
+	timeout       time.Duration
+	maxSignatures int
+	log           *slog.Logger
+	metrics       *stageMetrics
+}
+
+// New returns a stage.
+func New(o Options) *Stage {
+	s := &Stage{
+		resolver:      o.Resolver,
+		now:           o.Now,
+		timeout:       cmp.Or(o.Timeout, 20*time.Second),
+		maxSignatures: cmp.Or(o.MaxSignatures, 8),
+		log:           o.Log,
+		metrics:       newStageMetrics(o.Registerer),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s
+}
+
+// checks is what the methods found, each written by one goroutine.
+type checks struct {
+	spf       spfResults
+	dkim      []dkimResult
+	problems  []pipeline.Problem
+	iprev     pipeline.IPRevResult
+	author    string
+	authorErr error
+	walker    *walker
+	dmarc     discovery
+}
+
+// Run implements pipeline.Stage: it sets m.Auth and adds to m.Problems. It looks at the envelope and at Raw only, so it
+// may run before or after the parser. What is wrong with the message or with DNS is a result; the only error is that ctx
+// ended before the work was done.
+func (s *Stage) Run(ctx context.Context, m *pipeline.Message) error {
+	start := time.Now()
+	work, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	c := s.check(work, m)
+	auth := c.results(m)
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("authenticate message %s: %w", m.Envelope.ID, err)
+	}
+	m.Auth = auth
+	m.Problems = append(m.Problems, c.problems...)
+	m.Problems = append(m.Problems, forgedProblems(m)...)
+	s.count(auth)
+	s.metrics.seconds.Observe(time.Since(start).Seconds())
+	s.log.Debug("message authenticated", "message", m.Envelope.ID, "verified", auth.Sender.Verified,
+		"domain", auth.Sender.Domain, "spf", auth.SPF.Result, "dmarc", auth.DMARC.Result, "signatures", len(auth.DKIM))
+	return nil
+}
+
+// check runs the methods side by side and waits for all of them: most of the time goes into waiting for DNS.
+func (s *Stage) check(ctx context.Context, m *pipeline.Message) *checks {
+	const broken = "internal error"
+	c := &checks{
+		// What stands here is the result when a method panics.
+		spf:    spfResults{main: pipeline.SPFResult{Result: pipeline.ResultTempError, Identity: identityMailFrom, Reason: broken}},
+		iprev:  pipeline.IPRevResult{Result: pipeline.ResultTempError},
+		walker: &walker{ctx: ctx, resolver: s.resolver, seen: make(map[string]lookedUp)},
+	}
+	c.author, c.authorErr = authorDomain(m.Raw)
+	c.dmarc = discovery{domain: c.author, err: fmt.Errorf("%s", broken)}
+
+	var wg sync.WaitGroup
+	run := func(method string, check func()) {
+		wg.Go(func() {
+			defer s.contain(m, method)
+			check()
+		})
+	}
+	run("spf", func() { c.spf = s.checkSPF(ctx, &m.Envelope) })
+	run("dkim", func() { c.dkim, c.problems = s.checkDKIM(ctx, m.Raw) })
+	run("iprev", func() { c.iprev = s.checkIPRev(ctx, m.Envelope.Client.IP) })
+	if c.authorErr == nil {
+		run("dmarc", func() { c.dmarc = s.discover(c.walker, c.author) })
+	}
+	wg.Wait()
+	return c
+}
+
+// contain keeps a panic over one message (four libraries read octets from strangers here) from ending the process.
+func (s *Stage) contain(m *pipeline.Message, method string) {
+	if p := recover(); p != nil {
+		s.log.Error("message authentication broke", "message", m.Envelope.ID, "method", method, "panic", p, "stack", string(debug.Stack()))
+	}
+}
+
+// results puts the findings together.
+func (c *checks) results(m *pipeline.Message) *pipeline.AuthResults {
+	auth := &pipeline.AuthResults{
+		SPF:   c.spf.main,
+		DKIM:  []pipeline.DKIMResult{},
+		ARC:   pipeline.ARCResult{Result: pipeline.ResultNone, Sealers: []string{}},
+		IPRev: c.iprev,
+	}
+	var aligned []bool
+	auth.DMARC, aligned = c.dmarc.evaluate(c.walker, c.authorErr, c.spf.main, c.dkim)
+	for i, d := range c.dkim {
+		auth.DKIM = append(auth.DKIM, pipeline.DKIMResult{
+			Result: d.result, Domain: d.domain, Selector: d.selector, Algorithm: d.algorithm, Aligned: aligned[i], Reason: d.reason,
+		})
+	}
+	auth.Sender = senderOf(auth.DMARC)
+	auth.Field = field(&m.Envelope, auth, c.spf.helo, c.dkim)
+	return auth
+}
+
+func (s *Stage) count(auth *pipeline.AuthResults) {
+	add := func(method, result string) { s.metrics.results.WithLabelValues(method, result).Inc() }
+	add("spf", auth.SPF.Result)
+	for _, d := range auth.DKIM {
+		add("dkim", d.Result)
+	}
+	if len(auth.DKIM) == 0 {
+		add("dkim", pipeline.ResultNone)
+	}
+	add("dmarc", auth.DMARC.Result)
+	add("arc", auth.ARC.Result)
+	add("iprev", auth.IPRev.Result)
+	verified := pipeline.ResultFail
+	if auth.Sender.Verified {
+		verified = pipeline.ResultPass
+	}
+	add("sender", verified)
+}
+
+// forgedProblems tells of Authentication-Results fields in our name that came in with the message.
+func forgedProblems(m *pipeline.Message) []pipeline.Problem {
+	n := 0
+	for f := range pipeline.Fields(m.Raw) {
+		if pipeline.ForgedResults(f, m.Envelope.Hostname) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []pipeline.Problem{{
+		Code: "authentication-results-forged", Where: "Authentication-Results", Detail: fmt.Sprintf("%d fields in our name", n),
+	}}
+}
