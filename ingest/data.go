@@ -1,0 +1,167 @@
+package ingest
+
+import (
+	"context"
+	"time"
+)
+
+// data receives a message up to the dot (RFC 5321 4.1.1.4).
+func (s *session) data(ctx context.Context, arg string) {
+	defer func() { _ = s.wire.flush() }() // RFC 2920 3.2 (3)
+	if arg != "" {
+		s.reply(replyNoArgument)
+		return
+	}
+	if s.tx != nil && s.tx.bdat {
+		s.reply(replyMixedData)
+		return
+	}
+	if refusal := s.dataRefusal(); refusal != nil {
+		s.reply(refusal)
+		return
+	}
+	if s.begin(ctx); s.tx.failed != nil {
+		s.finishWith(s.tx.failed, s.tx.cause)
+		return
+	}
+	s.reply(replyData)
+	if err := s.wire.flush(); err != nil {
+		s.lost(err)
+		return
+	}
+	s.due = true
+	if s.receiveDots() {
+		s.finish(ctx)
+	}
+}
+
+// dataRefusal returns why no data can be taken now, or nil.
+func (s *session) dataRefusal() *Reply {
+	switch {
+	case s.client.Helo == "":
+		return replyHeloFirst
+	case s.tx == nil:
+		return replyMailFirst
+	case len(s.tx.recipients) > 0:
+		return nil
+	case s.tx.deferred > 0:
+		return replyRecipientsDeferred
+	}
+	return replyNoRecipients
+}
+
+// receiveDots reads a dot-stuffed message into the transaction. It returns false when the session is over.
+func (s *session) receiveDots() bool {
+	tx := s.tx
+	var scanner dataScanner
+	take := tx.take
+	for {
+		n, done := scanner.scan(s.wire.buffered(), take)
+		s.wire.consume(n)
+		if done {
+			return true
+		}
+		if tx.drained > s.srv.opts.Limits.Drain {
+			s.giveUp(tx.failed)
+			return false
+		}
+		if err := s.wire.fill(s.dataDeadline(tx.until), false); err != nil {
+			s.lost(err)
+			return false
+		}
+	}
+}
+
+// bdat receives one chunk of a message (RFC 3030 2). The octets of a chunk that is refused are read all the same: the
+// client may send them before it hears of the refusal, and they must never be taken for commands.
+func (s *session) bdat(ctx context.Context, arg string) {
+	size, last, ok := parseBdat(arg)
+	if !ok {
+		s.giveUp(replyBdatSyntax) // nobody knows how many octets follow
+		return
+	}
+	if size == 0 {
+		if s.idle++; s.idle > s.srv.opts.Limits.IdleCommands {
+			s.reply(replyTooManyCommands)
+			return
+		}
+	}
+	if refusal := s.dataRefusal(); refusal != nil {
+		s.skipChunk(size, refusal)
+		return
+	}
+	tx := s.tx
+	if !tx.bdat {
+		tx.bdat = true
+		s.begin(ctx)
+	}
+	if tx.failed == nil && size > tx.limit-tx.received {
+		tx.fail(replyTooLarge, nil)
+	}
+	if tx.failed != nil && size > s.srv.opts.Limits.Drain-tx.drained {
+		s.giveUp(tx.failed)
+		return
+	}
+	if !s.receiveOctets(size, tx.until, tx.take) {
+		return
+	}
+	switch {
+	case last:
+		s.finish(ctx)
+	case tx.failed != nil:
+		s.reply(tx.failed) // and the same for every chunk that follows, up to LAST or RSET
+	default:
+		s.reply(replyChunk(size))
+	}
+}
+
+// skipChunk reads a chunk that nobody wants, and refuses it.
+func (s *session) skipChunk(size int64, refusal *Reply) {
+	if size > s.srv.opts.Limits.Drain {
+		s.giveUp(refusal)
+		return
+	}
+	if s.receiveOctets(size, time.Now().Add(s.srv.opts.Timeouts.Transfer), func([]byte) {}) {
+		s.reply(refusal)
+	}
+}
+
+// receiveOctets passes exactly n octets to take. It returns false when the session is over: a chunk that was cut off
+// is never anything but lost.
+func (s *session) receiveOctets(n int64, until time.Time, take func([]byte)) bool {
+	for n > 0 {
+		b := s.wire.buffered()
+		if len(b) == 0 {
+			if err := s.wire.fill(s.dataDeadline(until), false); err != nil {
+				s.lost(err)
+				return false
+			}
+			continue
+		}
+		if int64(len(b)) > n {
+			b = b[:n]
+		}
+		take(b)
+		s.wire.consume(len(b))
+		n -= int64(len(b))
+	}
+	return true
+}
+
+// dataDeadline is when the next octets of a message must have arrived.
+func (s *session) dataDeadline(until time.Time) time.Time {
+	deadline := time.Now().Add(s.srv.opts.Timeouts.Data)
+	if deadline.After(until) {
+		return until
+	}
+	return deadline
+}
+
+// giveUp answers and ends the session, because what the client is sending cannot be read to its end.
+func (s *session) giveUp(r *Reply) {
+	if s.tx != nil {
+		s.end(r, "the rest of it is not read", s.tx.cause)
+	}
+	s.reply(r)
+	s.closing, s.linger = true, true
+}

@@ -1,0 +1,478 @@
+package ingest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The tests of this file are named S1 to S18 after faults that other SMTP servers have had. Each says what went wrong
+// elsewhere.
+
+// Elsewhere, BDAT LAST of a million octets and a closed connection after 31 was accepted as a complete message.
+func TestS1BdatCutOffIsNotAccepted(t *testing.T) {
+	t.Parallel()
+	ends := map[string]func(p *peer){
+		"close": func(p *peer) { p.conn.Close() },
+		"half close": func(p *peer) {
+			if err := p.conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Error(err)
+			}
+			p.expectClosed()
+		},
+		"TLS close_notify on an open socket": func(p *peer) {
+			if err := p.conn.(*tls.Conn).CloseWrite(); err != nil {
+				t.Error(err)
+			}
+			p.expectClosed()
+		},
+	}
+	for name, end := range ends {
+		for _, command := range []string{"BDAT 1000000 LAST", "DATA"} {
+			t.Run(name+" "+command, func(t *testing.T) {
+				t.Parallel()
+				serverTLS, clientTLS := tlsPair(t)
+				s := serverFor(t, func(o *Options) {
+					if strings.HasPrefix(name, "TLS") {
+						o.TLSConfig, o.Listeners[0].TLS = serverTLS, TLSImplicit
+					}
+				})
+				p := s.dial()
+				if strings.HasPrefix(name, "TLS") {
+					p = newPeer(t, tls.Client(p.conn, clientTLS))
+				}
+				p.expect("220 *")
+				p.send("EHLO client.example.org", "MAIL FROM:<>", "RCPT TO:<support@example.com>")
+				p.expectEHLO()
+				p.expect("250 *", "250 *")
+				p.send(command)
+				if command == "DATA" {
+					p.expect("354 *")
+				}
+				p.raw("Subject: half of it\r\n\r\nhalf of")
+				end(p)
+				waitFor(t, "the session ends", func() bool { return s.registry.open() == 0 })
+				if got := s.spool.messages(); len(got) > 0 {
+					t.Errorf("stored %+v", got)
+				}
+				if got := s.spool.aborts(); got != 1 {
+					t.Errorf("%d writers aborted, want 1", got)
+				}
+			})
+		}
+	}
+}
+
+// Elsewhere, a timeout within DATA was answered and the rest of the body was then read as commands.
+func TestS2BodyAfterDataTimeoutIsNotCommands(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"DATA", "BDAT 1000"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			listener := newPipeListener()
+			s := serverFor(t, func(o *Options) {
+				o.Listeners = []Listener{{Name: "mx", Open: listener}}
+				o.Timeouts = Timeouts{Data: 30 * time.Millisecond}
+			})
+			p := newPeer(t, listener.dial())
+			p.expect("220 *")
+			p.send("EHLO client.example.org")
+			p.expectEHLO()
+			p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>")
+			p.expect("250 *", "250 *")
+			p.send(command)
+			if command == "DATA" {
+				p.expect("354 *")
+			}
+			p.raw("Subject: x\r\n\r\n")
+			p.expect("421 4.4.2 *")
+			// Nobody reads this any more: either the write fails or nothing answers it.
+			_ = p.conn.SetWriteDeadline(time.Now().Add(patience))
+			_, _ = p.conn.Write([]byte(".\r\nMAIL FROM:<evil@example.org>\r\nRCPT TO:<support@example.com>\r\n"))
+			p.expectClosed()
+			if log := s.log.String(); strings.Contains(log, "result=accepted") || strings.Count(log, "mail transaction") != 1 {
+				t.Errorf("log:\n%s", log)
+			}
+		})
+	}
+}
+
+// Elsewhere, any plain error became 554 with its text, and a wrapped SMTP error lost its code.
+func TestS3ErrorsOfTheSpoolAreTransientAndSecret(t *testing.T) {
+	t.Parallel()
+	secret := errors.New("nats://user:hunter2@10.0.0.7: no responders")
+	for name, fail := range map[string]func(*memorySpool){
+		"admit":  func(s *memorySpool) { s.admit = failWith(secret) },
+		"begin":  func(s *memorySpool) { s.begin = failWith(secret) },
+		"write":  func(s *memorySpool) { s.write = failWith(secret) },
+		"commit": func(s *memorySpool) { s.commit = failWith(secret) },
+		// A spool has no business with replies; one that returns a 5xx does not get it through.
+		"reply": func(s *memorySpool) { s.commit = failWith(fmt.Errorf("x: %w", &Reply{554, "5.0.0", "hunter2"})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			spool := &memorySpool{}
+			fail(spool)
+			s := serverFor(t, func(o *Options) { o.Spool = spool })
+			p := s.hello()
+			p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "DATA")
+			for _, r := range []string{p.line(), p.line(), p.line()} {
+				if strings.HasPrefix(r, "354") {
+					p.send("text", ".")
+					p.expect("451 4.3.0 Cannot take the message now; try again later")
+				} else if r[0] == '5' && !strings.HasPrefix(r, "503") || strings.Contains(r, "nats") {
+					t.Errorf("reply %q", r)
+				}
+			}
+			if log := s.log.String(); !strings.Contains(log, "hunter2") {
+				t.Errorf("the log does not say why:\n%s", log)
+			}
+		})
+	}
+}
+
+// Elsewhere, the limit of a command line held for lines of the message too.
+func TestS4LongBodyLinesPass(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{998, 1999, 2048, 8192, bufferSize - 2, bufferSize - 1, bufferSize, bufferSize + 1, 1 << 20} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			s := serverFor(t, nil)
+			body := strings.Repeat("x", n) + "\r\n"
+			p := s.transaction()
+			p.send("DATA")
+			p.expect("354 *")
+			p.raw(body + ".\r\n")
+			p.expect("250 2.0.0 Ok: queued as *")
+			if got := s.spool.messages()[0].Content; got != body {
+				t.Errorf("stored %d octets, sent %d", len(got), len(body))
+			}
+		})
+	}
+}
+
+// Elsewhere, a BDAT command and a chunk with a long line in one packet were refused as a command line too long.
+func TestS5BdatWithLongLineInOnePacket(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, nil)
+	p := s.transaction()
+	body := strings.Repeat("x", 12000)
+	p.raw(fmt.Sprintf("BDAT %d LAST\r\n%s", len(body), body))
+	p.expect("250 2.0.0 Ok: queued as *")
+	if got := s.spool.messages()[0].Content; got != body {
+		t.Errorf("stored %d octets, sent %d", len(got), len(body))
+	}
+}
+
+// Elsewhere, CR CR LF before the dot was no line end, and the connection hung.
+func TestS6EndOfDataAfterCRCRLF(t *testing.T) {
+	t.Parallel()
+	if got := transfer(t, "text\r\r\n.\r\n"); got != "text\r\r\n" {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// Elsewhere, the CR of CR LF "." CR X was dropped, which breaks DKIM.
+func TestS7CRBehindADotIsKept(t *testing.T) {
+	t.Parallel()
+	if got := transfer(t, "a\r\n.\rX\r\n..\r.\r\n.\r\n"); got != "a\r\n\rX\r\n.\r.\r\n" {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// transfer sends octets behind DATA and returns what was stored.
+func transfer(t *testing.T, octets string) string {
+	t.Helper()
+	s := serverFor(t, nil)
+	p := s.transaction()
+	p.send("DATA")
+	p.expect("354 *")
+	p.raw(octets)
+	p.expect("250 2.0.0 Ok: queued as *")
+	return s.spool.messages()[0].Content
+}
+
+// Elsewhere, RSET or a lost connection between BDAT chunks ran beside the reader of the message: a data race.
+// Here one goroutine owns all of it; the race detector watches.
+func TestS8ResetBetweenChunksAbortsOnce(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, nil)
+	p := s.transaction()
+	p.raw("BDAT 5\r\nhelloRSET\r\n")
+	p.expect("250 2.0.0 5 octets received", "250 2.0.0 Ok")
+	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>")
+	p.expect("250 *", "250 *")
+	p.raw("BDAT 5\r\nworld")
+	p.expect("250 2.0.0 5 octets received")
+	p.conn.Close()
+	waitFor(t, "both writers are aborted", func() bool { return s.spool.aborts() == 2 })
+	if got := s.spool.messages(); len(got) > 0 {
+		t.Errorf("stored %+v", got)
+	}
+}
+
+// Elsewhere, a second MAIL began a new transaction and the recipients of the first stayed.
+func TestS9NestedMailIsRefused(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, nil)
+	p := s.transaction()
+	p.send("MAIL FROM:<mallory@example.org>", "DATA")
+	p.expect("503 5.5.1 *", "354 *")
+	p.send(".")
+	p.expect("250 *")
+	if env := s.spool.messages()[0].Envelope; env.ReversePath != "alice@example.org" || len(env.Recipients) != 1 {
+		t.Errorf("envelope %+v", env)
+	}
+}
+
+// Elsewhere, RCPT TO:<postmaster> was a syntax error.
+func TestS10PostmasterWithoutDomain(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, nil)
+	p := s.hello()
+	p.send("MAIL FROM:<>", "RCPT TO:<PostMaster>", "DATA")
+	p.expect("250 *", "250 *", "354 *")
+	p.send(".")
+	p.expect("250 *")
+	got := s.spool.messages()[0].Envelope.Recipients[0]
+	if got.Address != "PostMaster@example.com" || got.Domain != "example.com" {
+		t.Errorf("recipient %+v", got)
+	}
+}
+
+// Elsewhere, addresses were not checked: control octets, bad UTF-8, two @, empty labels, 900-octet local parts.
+func TestS11BadAddressesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, func(o *Options) { o.Limits.Errors = 1000 })
+	p := s.hello()
+	p.send("MAIL FROM:<alice@example.org> SMTPUTF8")
+	p.expect("250 *")
+	for _, a := range []string{
+		"a@b@example.com", "r@example..com", "r@..", "r@.example.com", "r@example.com.", "", "@example.com", "r@",
+		strings.Repeat("r", 900) + "@example.com", "r\x80@example.com", "r\xc3\x28@example.com", "r\u0085@example.com",
+		"r @example.com", "r@exa mple.com", "r@example.com(x)", `"r@example.com`, `"r" x@example.com`, "r@-example.com",
+		"r@" + strings.Repeat("a", 64) + ".example.com", "r@[192.0.2.256]", "r@[192.0.2.1", "r..r@example.com", ".r@example.com",
+	} {
+		p.send("RCPT TO:<" + a + ">")
+		if r := p.line(); !strings.HasPrefix(r, "501 ") {
+			t.Errorf("%q: reply %q", a, r)
+		}
+	}
+	p.send("RCPT TO:<\"a@b\"@example.com>")
+	p.expect("550 5.1.1 *") // an address all right, and not a@b@example.com
+}
+
+// Elsewhere, 421 did not close the connection. See also the dialogs too-many-errors and too-many-idle-commands.
+func TestS12A421ClosesTheConnection(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, func(o *Options) {
+		o.Recipients = recipientsFunc{o.Recipients, func() error { return &Reply{421, "4.7.0", "Go away"} }}
+	})
+	p := s.hello()
+	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "NOOP")
+	p.expect("250 *", "421 4.7.0 Go away")
+	p.expectClosed()
+}
+
+// Elsewhere, a shutdown waited for idle clients for ever, told them nothing, and let them send more messages.
+func TestS13ShutdownDrains(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, nil)
+	idle, busy, silent := s.hello(), s.transaction(), s.dial()
+	silent.expect("220 *")
+
+	ended := make(chan error, 2)
+	for range cap(ended) {
+		go func() { ended <- s.Shutdown(context.Background()) }()
+	}
+	idle.expect("421 4.3.2 *")
+	idle.expectClosed()
+	silent.expect("421 4.3.2 *")
+	silent.expectClosed()
+	waitFor(t, "the listener is closed", func() bool {
+		conn, err := net.Dial("tcp", s.addr())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	busy.send("DATA")
+	busy.expect("354 *")
+	select {
+	case err := <-ended:
+		t.Fatalf("Shutdown did not wait for the transaction: %v", err)
+	default:
+	}
+	busy.send("text", ".", "MAIL FROM:<>", "RCPT TO:<support@example.com>")
+	busy.expect("250 2.0.0 Ok: queued as *", "421 4.3.2 *")
+	busy.expectClosed()
+	for range cap(ended) {
+		if err := <-ended; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	}
+	if got := len(s.spool.messages()); got != 1 {
+		t.Errorf("%d messages stored, want 1", got)
+	}
+}
+
+// Elsewhere, the time for one command was also the time for a whole message.
+func TestS14DataMayTakeLongerThanOneRead(t *testing.T) {
+	t.Parallel()
+	listener := newPipeListener()
+	const progress = 200 * time.Millisecond
+	s := serverFor(t, func(o *Options) {
+		o.Listeners = []Listener{{Name: "mx", Open: listener}}
+		o.Timeouts = Timeouts{Command: progress, Data: progress, Transfer: time.Hour}
+	})
+	p := newPeer(t, listener.dial())
+	p.expect("220 *")
+	p.send("EHLO client.example.org")
+	p.expectEHLO()
+	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "DATA")
+	p.expect("250 *", "250 *", "354 *")
+	start, n := time.Now(), 0
+	for tick := time.NewTicker(progress / 10); time.Since(start) < 2*progress; <-tick.C {
+		p.raw("x")
+		n++
+	}
+	p.raw("\r\n.\r\n")
+	p.expect("250 *")
+	if got := s.spool.messages()[0].Content; got != strings.Repeat("x", n)+"\r\n" {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// And the other side of it: progress alone does not keep a transfer alive for ever.
+func TestS14ATransferHasAnEnd(t *testing.T) {
+	t.Parallel()
+	listener := newPipeListener()
+	s := serverFor(t, func(o *Options) {
+		o.Listeners = []Listener{{Name: "mx", Open: listener}}
+		o.Timeouts = Timeouts{Transfer: 100 * time.Millisecond}
+	})
+	p := newPeer(t, listener.dial())
+	p.expect("220 *")
+	p.send("EHLO client.example.org")
+	p.expectEHLO()
+	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "DATA")
+	p.expect("250 *", "250 *", "354 *")
+	dribbled := make(chan struct{})
+	go func() {
+		defer close(dribbled)
+		for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+			if _, err := p.conn.Write([]byte("x")); err != nil {
+				return
+			}
+		}
+	}()
+	p.expect("421 4.4.2 *")
+	p.expectClosed()
+	p.conn.Close()
+	<-dribbled
+	waitFor(t, "the writer is aborted", func() bool { return s.spool.aborts() == 1 })
+}
+
+// Elsewhere, a failed TLS handshake was answered in clear text, and the session went on in clear text.
+func TestS15FailedHandshakeEndsTheSession(t *testing.T) {
+	t.Parallel()
+	serverTLS, _ := tlsPair(t)
+	s := serverFor(t, func(o *Options) { o.TLSConfig, o.Listeners[0].TLS = serverTLS, TLSStartTLS })
+	p := s.hello()
+	p.send("STARTTLS")
+	p.expect("220 2.0.0 Ready to start TLS")
+	p.send("EHLO still.in.clear", "MAIL FROM:<>")
+	_ = p.conn.SetReadDeadline(time.Now().Add(patience))
+	rest := new(strings.Builder)
+	_, err := p.in.WriteTo(rest)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the connection is still open")
+	}
+	if strings.Contains(rest.String(), "250") || strings.Contains(rest.String(), "550") {
+		t.Errorf("clear text behind a failed handshake: %q", rest)
+	}
+}
+
+// Elsewhere, nothing could be decided before the greeting, and clients that talked first were served.
+func TestS16EarlyTalkersAreRefused(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, func(o *Options) { o.Timeouts.GreetDelay = 200 * time.Millisecond })
+	early, polite := s.dial(), s.dial()
+	early.send("EHLO spam.example.org")
+	early.expect("421 4.7.0 You talked before the greeting")
+	early.expectClosed()
+	polite.expect("220 *")
+	polite.send("EHLO client.example.org")
+	polite.expectEHLO()
+}
+
+// Elsewhere, each reply line was a packet of its own.
+func TestS17RepliesOfAGroupAreOneWrite(t *testing.T) {
+	t.Parallel()
+	listener := newPipeListener()
+	serverFor(t, func(o *Options) { o.Listeners = []Listener{{Name: "mx", Open: listener}} })
+	p := newPeer(t, listener.dial())
+	buf := make([]byte, 4096)
+	packet := func() []string { // a Read of a pipe returns what one Write sent
+		_ = p.conn.SetReadDeadline(time.Now().Add(patience))
+		n, err := p.conn.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var codes []string
+		for line := range strings.Lines(string(buf[:n])) {
+			codes = append(codes, line[:3])
+		}
+		return codes
+	}
+	packet()
+	p.send("EHLO client.example.org")
+	if got := packet(); len(got) < 6 {
+		t.Errorf("EHLO in several writes: %q", got)
+	}
+	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "RCPT TO:<nobody@example.com>", "RCPT TO:<reply+1@example.com>", "DATA")
+	if diff := cmp.Diff([]string{"250", "250", "550", "250", "354"}, packet()); diff != "" {
+		t.Error(diff)
+	}
+	p.raw("text\r\n.\r\nMAIL FROM:<>\r\nRSET\r\n")
+	if diff := cmp.Diff([]string{"250"}, packet()); diff != "" { // the answer to a message waits for nothing
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"250", "250"}, packet()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Elsewhere, a message that is too large was read to its end, however far that was.
+func TestS18OversizeIsNotDrainedWithoutLimit(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, func(o *Options) { o.Limits.MessageSize, o.Limits.Drain = 10_000, 100_000 })
+	p := s.transaction()
+	p.send("DATA")
+	p.expect("354 *")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		chunk := []byte(strings.Repeat("0123456789abcdef89\r\n", 1000))
+		for {
+			if _, err := p.conn.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	p.expect("552 5.3.4 Message is larger than this server takes")
+	p.conn.Close()
+	wg.Wait()
+	waitFor(t, "the session ends", func() bool { return s.registry.open() == 0 })
+	if got := len(s.spool.messages()); got > 0 {
+		t.Errorf("%d messages stored", got)
+	}
+}

@@ -1,0 +1,311 @@
+// Package ingest is the SMTP front end: it receives mail (RFC 5321, without AUTH and without relaying) and hands each
+// message to a spool while it arrives, and it answers 250 only when the spool has taken durable responsibility.
+package ingest
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Protocols of a Listener.
+const (
+	ProtocolSMTP = "smtp"
+	ProtocolLMTP = "lmtp"
+)
+
+// Modes of TLS of a Listener.
+const (
+	TLSNone     = "none"
+	TLSStartTLS = "starttls"
+	TLSImplicit = "implicit"
+)
+
+// Listener is one address that the server listens on.
+type Listener struct {
+	// Name is unique; it is in the envelope, the logs and the metrics.
+	Name string
+	// Address is as for net.Listen ("tcp"); ignored when Open is set.
+	Address string
+	// Protocol is "smtp" ("" means the same). "lmtp" is refused by New: it is not spoken yet.
+	Protocol string
+	// TLS is "none" ("" means the same), "starttls" (offered when Options.TLSConfig is set) or "implicit" (needs it).
+	TLS string
+	// Open is an already open listener, for tests and socket activation. The server owns and closes it.
+	Open net.Listener
+}
+
+// Options are what a Server is made of. Hostname, Listeners, Recipients, Spool and Log are required.
+type Options struct {
+	// Hostname is our own name in the greeting, the EHLO reply and the trace field.
+	Hostname  string
+	Listeners []Listener
+	// TLSConfig serves STARTTLS and implicit TLS; nil means no TLS. Use GetCertificate to change certificates later.
+	TLSConfig  *tls.Config
+	Limits     Limits
+	Timeouts   Timeouts
+	Recipients Recipients
+	Spool      Spool
+	Log        *slog.Logger
+	// Registerer takes the metrics; nil registers none.
+	Registerer prometheus.Registerer
+	// Now is the clock of envelopes, message ids and logs; nil means time.Now. Network deadlines always use real time.
+	Now func() time.Time
+}
+
+// Server accepts SMTP connections. Its methods are safe for concurrent use.
+type Server struct {
+	opts      Options
+	listeners []*listener
+	registry  *registry
+	metrics   *metrics
+	entropy   *ulid.LockedMonotonicReader
+
+	base   context.Context // ends when Shutdown runs out of patience
+	cancel context.CancelFunc
+	done   chan struct{} // closed when Shutdown begins
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	started bool
+	stopped bool
+}
+
+// listener is a bound Listener.
+type listener struct {
+	net.Listener
+	name     string
+	implicit bool
+	startTLS bool
+}
+
+// New checks the options, binds every listener and registers the metrics. Nothing is accepted before Start or Serve.
+// Whoever got a Server must call Shutdown, also when it was never started.
+func New(opts Options) (*Server, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	opts.Limits, opts.Timeouts = opts.Limits.withDefaults(), opts.Timeouts.withDefaults()
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Server{
+		opts:     opts,
+		registry: newRegistry(opts.Limits.Connections, opts.Limits.ConnectionsPerIP),
+		entropy:  &ulid.LockedMonotonicReader{MonotonicReader: ulid.Monotonic(bufio.NewReader(rand.Reader), 0)},
+		done:     make(chan struct{}),
+	}
+	var err error
+	if s.metrics, err = newMetrics(opts.Registerer, s.registry.open); err != nil {
+		return nil, err
+	}
+	for _, l := range opts.Listeners {
+		bound, err := bind(l, opts.TLSConfig != nil)
+		if err != nil {
+			unregister(opts.Registerer, s.metrics.collectors())
+			s.closeListeners()
+			return nil, err
+		}
+		s.listeners = append(s.listeners, bound)
+	}
+	s.base, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Addrs returns the bound address of each listener by its name.
+func (s *Server) Addrs() map[string]net.Addr {
+	addrs := make(map[string]net.Addr, len(s.listeners))
+	for _, l := range s.listeners {
+		addrs[l.name] = l.Addr()
+	}
+	return addrs
+}
+
+// Start begins to accept connections and returns. It does nothing when called again or after Shutdown.
+func (s *Server) Start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.stopped {
+		return
+	}
+	s.started = true
+	for _, l := range s.listeners {
+		s.wg.Go(func() { s.accept(l) })
+	}
+}
+
+// Serve is Start and then waits until Shutdown was called and every session has ended.
+func (s *Server) Serve() {
+	s.Start()
+	<-s.done
+	s.wg.Wait()
+}
+
+// forceGrace is how long Shutdown waits for sessions whose connection it has closed by force. They can only be
+// inside a call of Recipients or Spool that does not honour its context.
+const forceGrace = 5 * time.Second
+
+// Shutdown drains the server: listeners are closed, idle sessions get 421 and are closed at once, transactions under
+// way are finished, and no new one is started. When ctx ends first, the remaining connections are closed, their calls
+// of Recipients and Spool are cancelled, and an error says how many there were. It may be called again.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.stopped {
+		s.stopped = true
+		close(s.done)
+	}
+	s.mu.Unlock()
+	s.closeListeners()
+	s.registry.drain()
+	defer s.cancel()
+
+	ended := make(chan struct{})
+	go func() { s.wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	n := s.registry.closeAll()
+	s.cancel()
+	grace := time.NewTimer(forceGrace)
+	defer grace.Stop()
+	select {
+	case <-ended:
+	case <-grace.C:
+	}
+	return fmt.Errorf("drain SMTP sessions: %d closed by force: %w", n, context.Cause(ctx))
+}
+
+// accept runs the accept loop of one listener. It never waits for a client: everything that may block, the TLS
+// handshake included, happens in the connection's goroutine.
+func (s *Server) accept(l *listener) {
+	delay := time.Duration(0)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if s.isStopped() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Most often out of file descriptors: wait until some session has ended.
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			s.opts.Log.Error("accept a connection", "listener", l.name, "error", err, "again_in", delay)
+			if !s.pause(delay) {
+				return
+			}
+			continue
+		}
+		delay = 0
+		if !s.registry.reserve() {
+			s.metrics.refused.WithLabelValues("overload").Inc()
+			_ = conn.Close()
+			continue
+		}
+		s.wg.Go(func() {
+			defer s.registry.release()
+			newSession(s, l, conn).run(s.base)
+		})
+	}
+}
+
+// pause waits for d, and reports false when the server is stopped meanwhile.
+func (s *Server) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-s.done:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+func (s *Server) isStopped() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range s.listeners {
+		_ = l.Close() // a second close is an error of no interest
+	}
+}
+
+// newID makes a message id: a ULID, strictly increasing within this server while the clock does not step back.
+func (s *Server) newID() (string, error) {
+	id, err := ulid.New(ulid.Timestamp(s.opts.Now()), s.entropy)
+	if err != nil {
+		return "", fmt.Errorf("make a message id: %w", err)
+	}
+	return id.String(), nil
+}
+
+func bind(l Listener, haveTLS bool) (*listener, error) {
+	bound := &listener{Listener: l.Open, name: l.Name, implicit: l.TLS == TLSImplicit, startTLS: l.TLS == TLSStartTLS && haveTLS}
+	if bound.Listener == nil {
+		var err error
+		if bound.Listener, err = net.Listen("tcp", l.Address); err != nil {
+			return nil, fmt.Errorf("listener %q: %w", l.Name, err)
+		}
+	}
+	return bound, nil
+}
+
+// check reports the first thing that is missing or wrong.
+func (o *Options) check() error {
+	switch {
+	case o.Recipients == nil || o.Spool == nil || o.Log == nil:
+		return errors.New("smtp server: Recipients, Spool and Log are required")
+	case len(o.Listeners) == 0:
+		return errors.New("smtp server: no listeners; configure at least one")
+	}
+	if _, err := parseDomain(o.Hostname); err != nil {
+		return fmt.Errorf("smtp hostname %q: %w; use the full name of this host, like mx.example.com", o.Hostname, err)
+	}
+	seen := make(map[string]bool)
+	for _, l := range o.Listeners {
+		if err := l.check(o.TLSConfig != nil); err != nil {
+			return err
+		}
+		if seen[l.Name] {
+			return fmt.Errorf("listener %q: the name is used twice; names must differ", l.Name)
+		}
+		seen[l.Name] = true
+	}
+	return nil
+}
+
+func (l *Listener) check(haveTLS bool) error {
+	switch {
+	case l.Name == "":
+		return fmt.Errorf("listener on %q: it has no name", l.Address)
+	case l.Protocol == ProtocolLMTP:
+		return fmt.Errorf("listener %q: protocol lmtp is not supported yet; use smtp", l.Name)
+	case l.Protocol != "" && l.Protocol != ProtocolSMTP:
+		return fmt.Errorf("listener %q: unknown protocol %q; use smtp", l.Name, l.Protocol)
+	}
+	switch l.TLS {
+	case "", TLSNone, TLSStartTLS:
+	case TLSImplicit:
+		if !haveTLS {
+			return fmt.Errorf("listener %q: tls implicit needs a certificate; configure one or use none", l.Name)
+		}
+	default:
+		return fmt.Errorf("listener %q: unknown tls mode %q; use none, starttls or implicit", l.Name, l.TLS)
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"mxhook/pipeline"
+)
+
+// Spool takes durable responsibility for messages. It is called concurrently.
+//
+// An error that is pipeline.ErrStorage is 452 4.3.1 to the client, any other is 451 4.3.0; its text is only logged.
+type Spool interface {
+	// Admit is asked at MAIL whether a message of that size (0: the client did not say) can be taken now.
+	Admit(ctx context.Context, size int64) error
+	// Begin is asked when the client is about to send data. The envelope is complete but for Size, which nobody knows
+	// yet and which is 0: the octets that are written are the message. ctx lives until Commit or Abort has returned,
+	// and ends early when the server gives up on the session.
+	Begin(ctx context.Context, env pipeline.Envelope) (Writer, error)
+}
+
+// Writer takes one message while it arrives. It must not keep the slices given to Write. After an error from Write,
+// Abort is called. Exactly one of Commit and Abort is called: a Commit that fails has given everything up by itself.
+type Writer interface {
+	io.Writer
+	// Commit returns nil only when the message is durable; the client then gets 250.
+	Commit(ctx context.Context) error
+	// Abort gives the message up.
+	Abort()
+}
+
+// Backend is a Spool whose Begin returns a concrete type.
+type Backend[W Writer] interface {
+	Admit(ctx context.Context, size int64) error
+	Begin(ctx context.Context, env pipeline.Envelope) (W, error)
+}
+
+// SpoolOf makes a Spool of a Backend, so that a package can be one without importing this one.
+func SpoolOf[W Writer](b Backend[W]) Spool { return backendSpool[W]{b} }
+
+type backendSpool[W Writer] struct{ backend Backend[W] }
+
+func (s backendSpool[W]) Admit(ctx context.Context, size int64) error {
+	return s.backend.Admit(ctx, size)
+}
+
+func (s backendSpool[W]) Begin(ctx context.Context, env pipeline.Envelope) (Writer, error) {
+	w, err := s.backend.Begin(ctx, env)
+	if err != nil {
+		return nil, err // not a W that is nil inside an interface that is not
+	}
+	return w, nil
+}
+
+// spoolReply turns an error of the spool into what the client hears. It is never a 5xx: whatever the spool's trouble
+// is, it is not the message's fault.
+func spoolReply(err error) *Reply {
+	if errors.Is(err, pipeline.ErrStorage) {
+		return replyStorage
+	}
+	return replyQueueDown
+}
+
+// recipientReply turns an error of Recipients into what the client hears.
+func recipientReply(err error) *Reply {
+	var r *Reply
+	if errors.As(err, &r) && r != nil && r.isRefusal() {
+		return r
+	}
+	return replyFailure
+}

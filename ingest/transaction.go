@@ -1,0 +1,197 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mxhook/pipeline"
+)
+
+// transaction is one mail transaction, from MAIL to the end of data (RFC 5321 3.3).
+type transaction struct {
+	id          string
+	started     time.Time
+	reversePath Address
+	recipients  []pipeline.Recipient
+	asked       int // RCPT commands
+	deferred    int // RCPT commands that got a 4xx from Recipients
+
+	size int64 // as declared, 0 without
+	body string
+	utf8 bool
+
+	limit    int64 // of the message
+	bdat     bool  // BDAT was used
+	until    time.Time
+	writer   Writer // nil before Begin, and when the message was given up
+	cancel   context.CancelFunc
+	received int64 // octets given to writer
+	drained  int64 // octets of a message that will be refused
+	failed   *Reply
+	cause    error // behind failed; for the log
+}
+
+// add keeps a recipient, once.
+func (t *transaction) add(rcpt pipeline.Recipient) {
+	for i := range t.recipients {
+		if t.recipients[i].Address == rcpt.Address {
+			return
+		}
+	}
+	t.recipients = append(t.recipients, rcpt)
+}
+
+// take gives octets of the message to the spool, or drops them when the message will be refused anyway.
+func (t *transaction) take(p []byte) {
+	switch {
+	case t.failed != nil:
+		t.drained += int64(len(p))
+		return
+	case t.received+int64(len(p)) > t.limit:
+		t.fail(replyTooLarge, nil)
+		t.drained += int64(len(p))
+		return
+	}
+	if _, err := t.writer.Write(p); err != nil {
+		t.fail(spoolReply(err), fmt.Errorf("write to the spool: %w", err))
+		return
+	}
+	t.received += int64(len(p))
+}
+
+// fail decides that the message will be refused, and gives up what the spool has of it.
+func (t *transaction) fail(r *Reply, cause error) {
+	t.failed, t.cause = r, cause
+	t.abort()
+}
+
+// abort gives up what the spool has of the message.
+func (t *transaction) abort() {
+	if w := t.writer; w != nil {
+		t.writer = nil
+		w.Abort()
+	}
+}
+
+// begin opens the message in the spool. After an error the transaction has failed.
+func (s *session) begin(ctx context.Context) {
+	tx, timeouts := s.tx, s.srv.opts.Timeouts
+	tx.limit = s.srv.opts.Limits.MessageSize
+	tx.until = time.Now().Add(timeouts.Transfer)
+	// Commit comes on top of the transfer and has a limit of its own.
+	ctx, tx.cancel = context.WithTimeout(ctx, timeouts.Transfer+2*timeouts.Spool)
+	patience := time.AfterFunc(timeouts.Spool, tx.cancel)
+	w, err := s.srv.opts.Spool.Begin(ctx, s.envelope())
+	if !patience.Stop() && err == nil {
+		w.Abort()
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		tx.fail(spoolReply(err), fmt.Errorf("begin a message: %w", err))
+		return
+	}
+	tx.writer = w
+}
+
+// envelope is everything that is known before the data.
+func (s *session) envelope() pipeline.Envelope {
+	tx := s.tx
+	env := pipeline.Envelope{
+		ID:          tx.id,
+		ReversePath: tx.reversePath.String(),
+		Recipients:  tx.recipients,
+		Client:      s.client,
+		Listener:    s.lst.name,
+		Hostname:    s.srv.opts.Hostname,
+		ReceivedAt:  s.srv.opts.Now().UTC(),
+		BodyType:    tx.body,
+		SMTPUTF8:    tx.utf8,
+	}
+	env.Received = traceField(&env, s.extended)
+	return env
+}
+
+// finish answers the end of the data. 250 is said only after Commit, which makes the message durable; it is sent at
+// once, because every moment until the client has it is one in which a lost connection makes a second copy.
+func (s *session) finish(ctx context.Context) {
+	tx := s.tx
+	start := time.Now()
+	if tx.failed == nil {
+		ctx, cancel := context.WithTimeout(ctx, s.srv.opts.Timeouts.Spool)
+		defer cancel()
+		w := tx.writer
+		tx.writer = nil // it is over for the writer, also when Commit panics
+		if err := w.Commit(ctx); err != nil {
+			tx.fail(spoolReply(err), fmt.Errorf("commit a message: %w", err))
+		}
+	}
+	s.srv.metrics.finalReply.Observe(time.Since(start).Seconds())
+	if tx.failed != nil {
+		s.finishWith(tx.failed, tx.cause)
+	} else {
+		s.srv.metrics.bytes.Add(float64(tx.received))
+		s.idle = 0
+		s.finishWith(replyQueued(tx.id), nil)
+	}
+	_ = s.wire.flush()
+}
+
+// finishWith ends the transaction with its last reply.
+func (s *session) finishWith(r *Reply, cause error) {
+	s.end(r, "", cause)
+	s.reply(r)
+}
+
+// abandon ends a transaction under way without a reply of its own; it does nothing when there is none.
+func (s *session) abandon(why string) {
+	if s.tx != nil {
+		s.end(s.tx.failed, why, s.tx.cause)
+	}
+}
+
+// end forgets the transaction, counts it and writes its one line into the log. r is how it was answered; nil when the
+// client broke it off.
+func (s *session) end(r *Reply, why string, cause error) {
+	tx := s.tx
+	s.tx = nil
+	if tx.cancel != nil {
+		defer tx.cancel()
+	}
+	result, level := resultOf(r)
+	s.srv.metrics.transactions.WithLabelValues(result).Inc()
+	attrs := []slog.Attr{
+		slog.String("message", tx.id),
+		slog.String("result", result),
+		slog.Int("recipients", len(tx.recipients)),
+		slog.Int64("size", tx.received),
+		slog.Int64("declared_size", tx.size),
+		slog.Duration("took", s.srv.opts.Now().Sub(tx.started)),
+		slog.Bool("tls", s.client.TLS != nil),
+	}
+	if r != nil && r.isRefusal() {
+		attrs = append(attrs, slog.String("reply", r.Error()))
+	}
+	if why != "" {
+		attrs = append(attrs, slog.String("reason", why))
+	}
+	if cause != nil {
+		attrs = append(attrs, slog.Any("error", cause))
+	}
+	s.log.LogAttrs(context.Background(), level, "mail transaction", attrs...)
+	tx.abort()
+}
+
+// resultOf names the result of a transaction that ended with r. What is our own trouble is a warning.
+func resultOf(r *Reply) (string, slog.Level) {
+	switch {
+	case r == nil:
+		return resultAborted, slog.LevelInfo
+	case r.Code < 300:
+		return resultAccepted, slog.LevelInfo
+	case r.Code < 500:
+		return resultDeferred, slog.LevelWarn
+	}
+	return resultRefused, slog.LevelInfo
+}
