@@ -1,0 +1,276 @@
+package parse
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/encoding/korean"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/encoding/unicode/utf32"
+)
+
+// charset is a charset that we can read.
+type charset struct {
+	// name is the canonical one in lower case. "utf-8" has no decode: it is checked, not converted.
+	name   string
+	decode func([]byte) string
+}
+
+// decoded is text with what was done to read it.
+type decoded struct {
+	text string
+	// note is "", noteCharsetUnknown or noteCharsetReplaced; detail says more.
+	note, detail string
+}
+
+// decodeText makes UTF-8 of octets by a ladder: the charset that is declared, UTF-8 when the octets are that,
+// windows-1252. Text in a charset with characters of several octets is not read as windows-1252: what is broken in it
+// becomes U+FFFD.
+func decodeText(declared string, b []byte) decoded {
+	cs, known := lookupCharset(declared)
+	switch {
+	case known && cs.decode == nil:
+		return decodeUTF8(declared, b)
+	case known:
+		s := cs.decode(b)
+		if !strings.Contains(s, "\uFFFD") {
+			return decoded{text: s}
+		}
+		if utf8.Valid(b) && !isASCII(b) {
+			return decoded{string(b), noteCharsetReplaced, fmt.Sprintf("declared %s, read as utf-8", cs.name)}
+		}
+		return decoded{s, noteCharsetReplaced, fmt.Sprintf("octets that %s cannot have", cs.name)}
+	}
+	d := decodeUTF8("", b)
+	d.note = noteCharsetUnknown
+	if d.detail == "" {
+		d.detail = "read as utf-8"
+	}
+	d.detail = fmt.Sprintf("unknown charset %q, %s", cut(declared, 40), d.detail)
+	return d
+}
+
+// decodeUTF8 is decodeText for what should be UTF-8 or ASCII. Text that was declared UTF-8 and mostly is stays so.
+func decodeUTF8(declared string, b []byte) decoded {
+	if utf8.Valid(b) {
+		return decoded{text: string(b)}
+	}
+	if good, bad := countUTF8(b); good > bad || (good == bad && strings.EqualFold(declared, "utf-8")) {
+		return decoded{validUTF8(string(b)), noteCharsetReplaced, "octets that utf-8 cannot have"}
+	}
+	return decoded{decodeSingle(charmap.Windows1252)(b), noteCharsetReplaced, "read as windows-1252"}
+}
+
+// countUTF8 counts the characters of several octets and the octets that fit nowhere.
+func countUTF8(b []byte) (good, bad int) {
+	for len(b) > 0 {
+		if b[0] < utf8.RuneSelf {
+			b = b[1:]
+			continue
+		}
+		r, n := utf8.DecodeRune(b)
+		if r == utf8.RuneError && n == 1 {
+			bad++
+		} else {
+			good++
+		}
+		b = b[n:]
+	}
+	return good, bad
+}
+
+// lookupCharset finds a charset by any of the names in use. "" and the names of ASCII are UTF-8: nothing else is safe
+// to say of octets above 127 there.
+func lookupCharset(label string) (charset, bool) {
+	name := cleanCharset(label)
+	switch name {
+	case "", "us-ascii", "ascii", "ansi_x3.4-1968", "iso646-us", "utf-8", "utf8", "utf8mb4", "utf-8-sig", "unicode-1-1-utf-8", "cp65001":
+		return charset{name: "utf-8"}, true
+	case "utf-7", "utf7", "unicode-1-1-utf-7", "x-unicode-2-0-utf-7":
+		return charset{"utf-7", decodeUTF7}, true
+	case "iso-2022-kr", "csiso2022kr":
+		return charset{"iso-2022-kr", decodeISO2022KR}, true
+	case "x-mac-ce", "x-mac-centraleurroman", "mac-centraleurope":
+		return charset{"x-mac-ce", decodeMacCE}, true
+	}
+	if e := encodingOf(name); e != nil {
+		return charset{canonicalName(e, name), decodeWith(e)}, true
+	}
+	return charset{}, false
+}
+
+// encodingOf returns the x/text encoding of a name, or nil.
+func encodingOf(name string) encoding.Encoding {
+	switch name {
+	case "cp949", "ms949", "uhc", "windows-949", "ks_c_5601", "ksc5601", "x-windows-949", "x-euc-kr":
+		return korean.EUCKR
+	case "cp950", "ms950", "x-windows-950":
+		name = "big5"
+	case "cp936", "ms936", "gb2312-80", "x-cp936", "windows-936", "euc-cn", "x-euc-cn", "gb2312_charset":
+		name = "gbk"
+	case "cp932", "ms932", "sjis", "x-ms-cp932", "windows-932", "cp943":
+		name = "shift_jis"
+	case "iso-2022-jp-1", "iso-2022-jp-2", "iso-2022-jp-3", "iso-2022-jp-2004", "iso-2022-jp-ms", "cp50220", "cp50221":
+		name = "iso-2022-jp"
+	case "8859-1", "8859_1", "iso-8859-1-windows-3.1-latin-1", "iso: western", "we8iso8859p1", "latin-1", "iso-latin-1", "ansi", "iso8859_1":
+		name = "windows-1252"
+	case "8859-2", "238":
+		name = "iso-8859-2"
+	case "cp437", "437":
+		return charmap.CodePage437
+	case "cp850", "cp-850", "850":
+		return charmap.CodePage850
+	case "cp852", "852":
+		return charmap.CodePage852
+	case "cp858", "858", "cp00858":
+		return charmap.CodePage858
+	case "utf-16":
+		return unicode.UTF16(unicode.BigEndian, unicode.UseBOM)
+	case "utf-32", "utf32", "utf-32be":
+		return utf32.UTF32(utf32.BigEndian, utf32.UseBOM)
+	case "utf-32le":
+		return utf32.UTF32(utf32.LittleEndian, utf32.IgnoreBOM)
+	case "iso-2022-cn", "iso-2022-cn-ext", "x-user-defined", "replacement":
+		return nil
+	}
+	if e, err := htmlindex.Get(name); err == nil && e != encoding.Replacement {
+		return e
+	}
+	if e, err := ianaindex.MIME.Encoding(name); err == nil && e != nil {
+		return e
+	}
+	if rest, ok := strings.CutPrefix(name, "x-"); ok && !strings.HasPrefix(rest, "x-") {
+		return encodingOf(rest)
+	}
+	if rest, ok := strings.CutPrefix(name, "cp"); ok && strings.HasPrefix(rest, "125") {
+		return encodingOf("windows-" + rest)
+	}
+	return nil
+}
+
+// canonicalName is the name of an encoding as the WHATWG list has it, else the name that was asked for.
+func canonicalName(e encoding.Encoding, asked string) string {
+	if n, err := htmlindex.Name(e); err == nil {
+		return n
+	}
+	return asked
+}
+
+// cleanCharset strips what senders put around the name of a charset: quotes, "charset=", the language of RFC 2231.
+func cleanCharset(label string) string {
+	if len(label) > 64 {
+		return "?"
+	}
+	n := strings.ToLower(strings.Trim(label, " \t\"'`;,"))
+	n = strings.TrimPrefix(n, "charset=")
+	n = strings.Trim(n, "\"'")
+	n, _, _ = strings.Cut(n, "*")
+	return n
+}
+
+// decodeWith reads octets by an encoding of x/text. Those replace what they cannot read by U+FFFD and never fail.
+func decodeWith(e encoding.Encoding) func([]byte) string {
+	if m, ok := e.(*charmap.Charmap); ok {
+		return decodeSingle(m)
+	}
+	return func(b []byte) string {
+		out, err := e.NewDecoder().Bytes(b)
+		if err != nil {
+			return string(out) + "\uFFFD"
+		}
+		return validUTF8(string(out))
+	}
+}
+
+// decodeSingle reads a charset of one octet for each character.
+func decodeSingle(m *charmap.Charmap) func([]byte) string {
+	return func(b []byte) string {
+		var s strings.Builder
+		s.Grow(len(b) + len(b)/8)
+		for _, c := range b {
+			if c < utf8.RuneSelf {
+				s.WriteByte(c)
+				continue
+			}
+			s.WriteRune(m.DecodeByte(c))
+		}
+		return s.String()
+	}
+}
+
+// decodeISO2022KR reads RFC 1557: EUC-KR in seven bits, between SO and SI, after a designator that says nothing.
+func decodeISO2022KR(b []byte) string {
+	b = bytes.ReplaceAll(b, []byte("\x1b$)C"), nil)
+	out, shifted := make([]byte, 0, len(b)), false
+	for _, c := range b {
+		switch {
+		case c == 0x0e:
+			shifted = true
+		case c == 0x0f || c == '\n':
+			shifted = false
+			if c == '\n' {
+				out = append(out, c)
+			}
+		case shifted && c > ' ' && c < 0x7f:
+			out = append(out, c|0x80)
+		default:
+			out = append(out, c)
+		}
+	}
+	return decodeWith(korean.EUCKR)(out)
+}
+
+// decodeMacCE reads the Macintosh charset for Central Europe, which x/text does not have.
+func decodeMacCE(b []byte) string {
+	const high = "ÄĀāÉĄÖÜáąČäčĆćéŹźĎíďĒēĖóėôöõúĚěü†°Ę£§•¶ß®©™ę¨≠ģĮįĪ≤≥īĶ∂∑łĻļĽľĹĺŅņŃ¬√ńŇ∆«»…\u00a0ňŐÕőŌ–—“”‘’÷◊ōŔŕŘ‹›řŖŗŠ‚„šŚśÁŤťÍŽžŪÓÔūŮÚůŰűŲųÝýķŻŁżĢˇ"
+	runes := []rune(high)
+	var s strings.Builder
+	for _, c := range b {
+		if c < utf8.RuneSelf {
+			s.WriteByte(c)
+		} else {
+			s.WriteRune(runes[c-utf8.RuneSelf])
+		}
+	}
+	return s.String()
+}
+
+// decodeUTF7 reads RFC 2152.
+func decodeUTF7(b []byte) string {
+	utf16 := unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM)
+	var s strings.Builder
+	for len(b) > 0 {
+		i := bytes.IndexByte(b, '+')
+		if i < 0 {
+			i = len(b)
+		}
+		s.WriteString(validUTF8(string(b[:i])))
+		if b = b[i:]; len(b) == 0 {
+			break
+		}
+		n := 1
+		for n < len(b) && (isAlnum(b[n]) || b[n] == '+' || b[n] == '/') {
+			n++
+		}
+		word, rest := b[1:n], b[n:]
+		closed := len(rest) > 0 && rest[0] == '-'
+		switch {
+		case len(word) == 0:
+			s.WriteByte('+')
+		default:
+			octets := decodeAll("base64", word)
+			out, _ := utf16.NewDecoder().Bytes(octets[:len(octets)&^1])
+			s.Write(out)
+		}
+		if b = rest; closed {
+			b = b[1:]
+		}
+	}
+	return s.String()
+}

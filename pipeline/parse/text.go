@@ -1,0 +1,116 @@
+package parse
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jhillyerd/enmime/v2"
+)
+
+// enmimeBytes bounds the leaves that enmime reads. Its notes on junk in base64 take 30 times the size of the junk.
+const enmimeBytes = 256 << 10
+
+// text returns the text of a leaf: valid UTF-8, lines end in LF, no byte order mark.
+func (rd *reading) text(p *part, typ string) string {
+	src := p.body
+	if len(src) > rd.limits.TextBytes {
+		rd.notes.add(noteTextLimit, p.id, "text over %d octets", rd.limits.TextBytes)
+		src = src[:rd.limits.TextBytes]
+	}
+	declared, _ := p.media.value("charset")
+	label := validUTF8(string(declared.octets))
+	s, ok := rd.usualText(p, label, src)
+	if !ok {
+		s = rd.anyText(p, typ, label, src)
+	}
+	s = strings.TrimPrefix(s, "\uFEFF")
+	return strings.ReplaceAll(s, "\r\n", "\n")
+}
+
+// usualText reads a leaf by enmime. It returns false when the leaf is not one that enmime reads well: too large, in a
+// charset that it does not know, or with anything wrong. enmime sees one leaf under a header of our own, never a
+// structure or a header of the sender's: those are where its work can grow out of bounds.
+func (rd *reading) usualText(p *part, label string, src []byte) (s string, ok bool) {
+	cs, known := lookupCharset(label)
+	if !known || len(src) > enmimeBytes || strings.HasPrefix(cs.name, "utf-16") || cs.name == "utf-7" {
+		return "", false
+	}
+	switch p.encoding {
+	case "", "base64":
+	case "quoted-printable":
+		// enmime takes a soft line break at the very end for an equals sign.
+		if bytes.HasSuffix(src, []byte("=")) {
+			return "", false
+		}
+	default:
+		return "", false
+	}
+	defer func() {
+		if recover() != nil {
+			s, ok = "", false
+		}
+	}()
+	head := "Content-Type: text/plain; charset=" + cs.name + "\r\nContent-Transfer-Encoding: " + p.encoding + "\r\n\r\n"
+	leaf, err := leafParser().ReadParts(io.MultiReader(strings.NewReader(head), bytes.NewReader(src)))
+	if err != nil || len(leaf.Errors) > 0 || !utf8.Valid(leaf.Content) || bytes.Contains(leaf.Content, []byte("\uFFFD")) {
+		return "", false
+	}
+	return string(leaf.Content), true
+}
+
+// leafParser returns enmime without what is slow or wrong: it would guess charsets over declared ones.
+func leafParser() *enmime.Parser {
+	return enmime.NewParser(enmime.DisableCharacterDetection(true), enmime.DisableTextConversion(true), enmime.MaxStoredPartErrors(1))
+}
+
+// anyText reads a leaf by our own decoders and the ladder of charsets, and notes what was wrong.
+func (rd *reading) anyText(p *part, typ, label string, src []byte) string {
+	d, known := newDecoder(p.encoding, src)
+	if !known {
+		rd.notes.add(noteEncodingUnknown, p.id, "%q", cut(p.encoding, 40))
+	}
+	octets := readAll(d, len(src))
+	if p.encoding == "base64" && d.damaged() && !utf8.Valid(octets) && isProse(src) {
+		octets = src
+	}
+	if d.damaged() {
+		rd.notes.add(noteEncodingDamaged, p.id, "not all of it is %s", p.encoding)
+	}
+	if label == "" && typ == "text/html" && !utf8.Valid(octets) {
+		label = metaCharset(octets)
+	}
+	t := decodeText(label, octets)
+	if t.note != "" {
+		rd.notes.add(t.note, p.id, "%s", t.detail)
+	}
+	return t.text
+}
+
+// isProse reports whether what is declared as base64 is text that nobody encoded: more than one octet in twenty is
+// not base64.
+func isProse(src []byte) bool {
+	junk := 0
+	for _, c := range src {
+		if c != '\r' && c != '\n' && base64Values[c] >= b64Skip && c != '=' {
+			junk++
+		}
+	}
+	return junk*20 > len(src)
+}
+
+// metaCharset returns the charset that an HTML document names in its first kilobyte.
+func metaCharset(b []byte) string {
+	head := bytes.ToLower(cutBytes(b, 1024))
+	i := bytes.Index(head, []byte("charset="))
+	if i < 0 {
+		return ""
+	}
+	v := bytes.TrimLeft(head[i+len("charset="):], ` "'`)
+	n := 0
+	for n < len(v) && (isAlnum(v[n]) || isOneOf(v[n], "-_:.")) {
+		n++
+	}
+	return string(v[:n])
+}
