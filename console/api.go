@@ -29,7 +29,7 @@ type DeadFilter struct {
 // Store is the part of the queue that the console works on. Methods return pipeline.ErrNotFound for an unknown id.
 type Store interface {
 	// DeadLetters returns the newest first, their messages without octets.
-	DeadLetters(ctx context.Context, f DeadFilter) ([]pipeline.DeadLetter, error)
+	DeadLetters(ctx context.Context, f DeadFilter) ([]*pipeline.DeadLetter, error)
 	// DeadLetter returns one with the message's octets.
 	DeadLetter(ctx context.Context, id string) (*pipeline.DeadLetter, error)
 	// ReplayDead makes a new delivery of it, to the sink named or, when that is "", to its own, and removes it.
@@ -125,7 +125,7 @@ func notNil[T any](s []T) []T {
 // List bounds: what a request gets when it names no limit, and the most it can get.
 const (
 	defaultLimit = 100
-	maxLimit     = 10_000
+	maxLimit     = 1000
 )
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) {
@@ -146,7 +146,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) {
 	}
 	views := make([]DeadLetter, len(letters))
 	for i := range letters {
-		views[i] = view(&letters[i])
+		views[i] = view(letters[i])
 	}
 	reply(w, http.StatusOK, map[string]any{"dead": views})
 }
