@@ -58,12 +58,12 @@ func (s *session) receiveDots() bool {
 	for {
 		n, done := scanner.scan(s.wire.buffered(), take)
 		s.wire.consume(n)
-		if done {
-			return true
-		}
 		if tx.drained > s.srv.opts.Limits.Drain {
 			s.giveUp(tx.failed)
 			return false
+		}
+		if done {
+			return true
 		}
 		if err := s.wire.fill(s.dataDeadline(tx.until), false); err != nil {
 			s.lost(err)

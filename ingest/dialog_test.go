@@ -47,7 +47,6 @@ func TestDialogs(t *testing.T) {
 // dialog is a script being played.
 type dialog struct {
 	t      *testing.T
-	opts   func(*Options)
 	limits Limits
 	spool  *memorySpool
 	accept func() error

@@ -110,7 +110,7 @@ func compileDomain(c Domain) (*domain, error) {
 	case NoTags:
 		compiled.separator = ""
 	default:
-		if strings.ContainsFunc(c.TagSeparator, func(r rune) bool { return r == '@' || r == '*' || !isAtext(r, 2) && r != '.' }) {
+		if strings.ContainsFunc(c.TagSeparator, func(r rune) bool { return r == '*' || r != '.' && !isAtext(r, 2) }) {
 			return nil, fmt.Errorf("domain %q: tag separator %q cannot stand in a local part; use one like + or -, or %q", c.Name, c.TagSeparator, NoTags)
 		}
 	}

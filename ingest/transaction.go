@@ -51,7 +51,7 @@ func (t *transaction) take(p []byte) {
 		return
 	case t.received+int64(len(p)) > t.limit:
 		t.fail(replyTooLarge, nil)
-		t.drained += int64(len(p))
+		t.drained = t.received + int64(len(p)) - t.limit
 		return
 	}
 	if _, err := t.writer.Write(p); err != nil {
