@@ -36,6 +36,8 @@ func splitList(b []byte) [][]byte {
 		switch c := b[i]; c {
 		case '\\':
 			i++
+		case '=':
+			i += max(0, wordLength(b[i:])-1)
 		case '"', '(', '<':
 			if lame[c] {
 				continue
@@ -64,6 +66,21 @@ func splitList(b []byte) [][]byte {
 	return list
 }
 
+// wordLength returns the length of the encoded word that b begins with, 0 when it begins with none: the commas in it
+// are text. Words are short (RFC 2047 2), here up to 1000 octets.
+func wordLength(b []byte) int {
+	if len(b) < 2 || b[1] != '?' {
+		return 0
+	}
+	b = cutBytes(b, 1000)
+	_, n, _ := parseWord(b)
+	if n > 2 && bytes.Contains(b[2:n], []byte("=?")) {
+		// The first word lacks its end.
+		return 0
+	}
+	return n
+}
+
 // splitWords cuts an entry that is nothing but addresses with blanks between them.
 func splitWords(e []byte) [][]byte {
 	if bytes.ContainsAny(e, `<"(\`) || bytes.Count(e, []byte("@")) < 2 {
@@ -81,7 +98,7 @@ func splitWords(e []byte) [][]byte {
 // isGroupName reports whether what stands before a colon is the display name of a group, not part of an address.
 func isGroupName(b []byte) bool {
 	return bytes.IndexByte(b, '@') < 0 && bytes.IndexByte(b, '<') < 0 && !bytes.EqualFold(bytes.TrimSpace(b), []byte("mailto")) &&
-		bytes.Index(b, []byte("=?")) < 0
+		!bytes.Contains(b, []byte("=?"))
 }
 
 // spanEnd returns the offset of the closer of the quoted string, comment or angle that opens at i, or 0.
@@ -123,7 +140,7 @@ func spanEnd(b []byte, i int) int {
 	return 0
 }
 
-// tokens is an entry taken apart: the angle's content, the comments, and the rest.
+// tokens is an entry taken apart: the content of the angle that holds the address, the comments, and the rest.
 type tokens struct {
 	angle    []byte
 	hasAngle bool
@@ -156,10 +173,11 @@ func (w words) mailbox(e []byte) (pipeline.Address, bool) {
 	return a, a.Name != "" || a.Address != ""
 }
 
-// splitEntry takes an entry apart. The last angle holds the address.
+// splitEntry takes an entry apart. The address is in the last angle, unless an earlier one looks like it.
 func splitEntry(e []byte) tokens {
 	var t tokens
 	var lame [256]bool
+	last := bytes.LastIndexByte(e, '<')
 	for i := 0; i < len(e); i++ {
 		c := e[i]
 		end := 0
@@ -179,12 +197,13 @@ func splitEntry(e []byte) tokens {
 			t.phrase = append(t.phrase, ' ')
 			i = end
 		case end > 0 && c == '<':
-			if t.hasAngle {
-				t.phrase = append(append(t.phrase, ' '), t.angle...)
+			if in := e[i+1 : end]; bytes.IndexByte(in, '@') >= 0 || i == last && !t.hasAngle {
+				t.angle, t.hasAngle = in, true
+			} else {
+				t.phrase = append(t.phrase, in...)
 			}
-			t.angle, t.hasAngle = e[i+1:end], true
 			i = end
-		case c == '<' && bytes.IndexByte(e[i+1:], '<') < 0:
+		case c == '<' && i == last && !t.hasAngle:
 			t.angle, t.hasAngle = e[i+1:], true
 			return t
 		default:
@@ -286,7 +305,7 @@ func unquoteWhole(b []byte) []byte {
 // name decodes a display name: quotes removed, words decoded, blanks folded.
 func (w words) name(b []byte) string {
 	b = bytes.TrimSpace(b)
-	if bytes.IndexAny(b, `"\`) >= 0 {
+	if bytes.ContainsAny(b, `"\`) {
 		b = unquotePhrase(b)
 	}
 	s := oneLine(w.decode(b))

@@ -35,6 +35,7 @@ type dateReader struct {
 // token takes one word.
 func (d *dateReader) token(tok string) {
 	switch {
+	case tok == "":
 	case strings.Count(tok, "-") == 2 && !d.timed && d.day == 0:
 		// 12-Jan-2006
 		for _, t := range strings.Split(tok, "-") {

@@ -80,8 +80,8 @@ func (t *htmlText) startTag() {
 		t.quotes++
 	case atom.Li:
 		t.line()
-		t.text("* ")
-		t.blank = false
+		t.word("*")
+		t.blank = true
 	case atom.Hr:
 		t.line()
 		t.text("----------")

@@ -15,7 +15,7 @@ type words struct {
 
 // decode returns the text of an unfolded field body, valid UTF-8.
 func (w words) decode(b []byte) string {
-	if bytes.Index(b, []byte("=?")) < 0 {
+	if !bytes.Contains(b, []byte("=?")) {
 		return w.octets("", b)
 	}
 	var out strings.Builder
