@@ -279,6 +279,27 @@ func (p *peer) expectClosed() {
 	}
 }
 
+// dribbleUntil sends an octet every few milliseconds, so that there is always progress, until the server answers and
+// closes.
+func (p *peer) dribbleUntil(pattern string) {
+	p.t.Helper()
+	dribbled := make(chan struct{})
+	go func() {
+		defer close(dribbled)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for ; ; <-tick.C {
+			if _, err := p.conn.Write([]byte("x")); err != nil {
+				return
+			}
+		}
+	}()
+	p.expect(pattern)
+	p.expectClosed()
+	p.conn.Close()
+	<-dribbled
+}
+
 // matches compares with path.Match's rules for "*" alone.
 func matches(pattern, line string) bool {
 	quoted := strings.NewReplacer(`[`, `\[`, `]`, `\]`, `?`, `\?`, `\`, `\\`, `/`, "\x00").Replace(pattern)
@@ -376,6 +397,23 @@ func (l *pipeListener) dial() net.Conn {
 	ours, theirs := net.Pipe()
 	l.conns <- pipeConn{theirs}
 	return ours
+}
+
+// pipeServer starts a server whose only listener is a pipe, and returns a client that has said EHLO.
+func pipeServer(t testing.TB, change func(*Options)) (*testServer, *peer) {
+	t.Helper()
+	listener := newPipeListener()
+	s := serverFor(t, func(o *Options) {
+		o.Listeners = []Listener{{Name: "mx", Open: listener}}
+		if change != nil {
+			change(o)
+		}
+	})
+	p := newPeer(t, listener.dial())
+	p.expect("220 *")
+	p.send("EHLO client.example.org")
+	p.expectEHLO()
+	return s, p
 }
 
 type pipeConn struct{ net.Conn }

@@ -21,7 +21,8 @@ type Limits struct {
 	// CommandLine is the length of a command line in octets with its CRLF. Default 2048 (RFC 5321 4.5.3.1.4 asks for
 	// 512 and what the extensions add), at least 512, at most 8192.
 	CommandLine int
-	// Errors is the number of 5xx replies to commands after which a session is closed with 421. Default 20.
+	// Errors is the number of 5xx replies to commands, since the last accepted message, after which a session is
+	// closed with 421. Default 20.
 	Errors int
 	// IdleCommands is the number of commands in a row that bring no message nearer (NOOP, RSET, VRFY, EHLO and the
 	// like) after which a session is closed with 421. Default 100.

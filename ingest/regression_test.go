@@ -78,15 +78,7 @@ func TestS2BodyAfterDataTimeoutIsNotCommands(t *testing.T) {
 	for _, command := range []string{"DATA", "BDAT 1000"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
-			listener := newPipeListener()
-			s := serverFor(t, func(o *Options) {
-				o.Listeners = []Listener{{Name: "mx", Open: listener}}
-				o.Timeouts = Timeouts{Data: 30 * time.Millisecond}
-			})
-			p := newPeer(t, listener.dial())
-			p.expect("220 *")
-			p.send("EHLO client.example.org")
-			p.expectEHLO()
+			s, p := pipeServer(t, func(o *Options) { o.Timeouts = Timeouts{Data: 30 * time.Millisecond} })
 			p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>")
 			p.expect("250 *", "250 *")
 			p.send(command)
@@ -328,16 +320,10 @@ func TestS13ShutdownDrains(t *testing.T) {
 // Elsewhere, the time for one command was also the time for a whole message.
 func TestS14DataMayTakeLongerThanOneRead(t *testing.T) {
 	t.Parallel()
-	listener := newPipeListener()
 	const progress = 200 * time.Millisecond
-	s := serverFor(t, func(o *Options) {
-		o.Listeners = []Listener{{Name: "mx", Open: listener}}
+	s, p := pipeServer(t, func(o *Options) {
 		o.Timeouts = Timeouts{Command: progress, Data: progress, Transfer: time.Hour}
 	})
-	p := newPeer(t, listener.dial())
-	p.expect("220 *")
-	p.send("EHLO client.example.org")
-	p.expectEHLO()
 	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "DATA")
 	p.expect("250 *", "250 *", "354 *")
 	start, n := time.Now(), 0
@@ -355,30 +341,10 @@ func TestS14DataMayTakeLongerThanOneRead(t *testing.T) {
 // And the other side of it: progress alone does not keep a transfer alive for ever.
 func TestS14ATransferHasAnEnd(t *testing.T) {
 	t.Parallel()
-	listener := newPipeListener()
-	s := serverFor(t, func(o *Options) {
-		o.Listeners = []Listener{{Name: "mx", Open: listener}}
-		o.Timeouts = Timeouts{Transfer: 100 * time.Millisecond}
-	})
-	p := newPeer(t, listener.dial())
-	p.expect("220 *")
-	p.send("EHLO client.example.org")
-	p.expectEHLO()
+	s, p := pipeServer(t, func(o *Options) { o.Timeouts = Timeouts{Transfer: 100 * time.Millisecond} })
 	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "DATA")
 	p.expect("250 *", "250 *", "354 *")
-	dribbled := make(chan struct{})
-	go func() {
-		defer close(dribbled)
-		for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
-			if _, err := p.conn.Write([]byte("x")); err != nil {
-				return
-			}
-		}
-	}()
-	p.expect("421 4.4.2 *")
-	p.expectClosed()
-	p.conn.Close()
-	<-dribbled
+	p.dribbleUntil("421 4.4.2 *")
 	waitFor(t, "the writer is aborted", func() bool { return s.spool.aborts() == 1 })
 }
 
@@ -418,9 +384,7 @@ func TestS16EarlyTalkersAreRefused(t *testing.T) {
 // Elsewhere, each reply line was a packet of its own.
 func TestS17RepliesOfAGroupAreOneWrite(t *testing.T) {
 	t.Parallel()
-	listener := newPipeListener()
-	serverFor(t, func(o *Options) { o.Listeners = []Listener{{Name: "mx", Open: listener}} })
-	p := newPeer(t, listener.dial())
+	_, p := pipeServer(t, nil)
 	buf := make([]byte, 4096)
 	packet := func() []string { // a Read of a pipe returns what one Write sent
 		_ = p.conn.SetReadDeadline(time.Now().Add(patience))
@@ -434,7 +398,6 @@ func TestS17RepliesOfAGroupAreOneWrite(t *testing.T) {
 		}
 		return codes
 	}
-	packet()
 	p.send("EHLO client.example.org")
 	if got := packet(); len(got) < 6 {
 		t.Errorf("EHLO in several writes: %q", got)

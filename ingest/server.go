@@ -41,7 +41,7 @@ type Listener struct {
 	Protocol string
 	// TLS is "none" ("" means the same), "starttls" (offered when Options.TLSConfig is set) or "implicit" (needs it).
 	TLS string
-	// Open is an already open listener, for tests and socket activation. The server owns and closes it.
+	// Open is an already open listener, for tests and socket activation. New takes it over and closes it when it fails.
 	Open net.Listener
 }
 
@@ -92,6 +92,18 @@ type listener struct {
 // New checks the options, binds every listener and registers the metrics. Nothing is accepted before Start or Serve.
 // Whoever got a Server must call Shutdown, also when it was never started.
 func New(opts Options) (*Server, error) {
+	s, err := newServer(opts)
+	if err != nil {
+		for _, l := range opts.Listeners {
+			if l.Open != nil {
+				_ = l.Open.Close()
+			}
+		}
+	}
+	return s, err
+}
+
+func newServer(opts Options) (*Server, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}

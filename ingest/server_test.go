@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -225,26 +228,68 @@ func TestSlowClientsDoNotStopOthers(t *testing.T) {
 
 func TestSlowCommandLineTimesOut(t *testing.T) {
 	t.Parallel()
-	listener := newPipeListener()
-	serverFor(t, func(o *Options) {
-		o.Listeners = []Listener{{Name: "mx", Open: listener}}
-		o.Timeouts.Command = 50 * time.Millisecond
-	})
-	p := newPeer(t, listener.dial())
-	p.expect("220 *")
-	dribbled := make(chan struct{})
-	go func() { // each octet is progress, and does not help
-		defer close(dribbled)
-		for tick := time.NewTicker(5 * time.Millisecond); ; <-tick.C {
-			if _, err := p.conn.Write([]byte("N")); err != nil {
-				return
+	_, p := pipeServer(t, func(o *Options) { o.Timeouts.Command = 50 * time.Millisecond })
+	p.dribbleUntil("421 4.4.2 *")
+}
+
+// failingListener fails a few times before it accepts, as when the file descriptors run out.
+type failingListener struct {
+	*pipeListener
+	failures int
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if l.failures > 0 {
+		l.failures--
+		return nil, syscall.EMFILE
+	}
+	return l.pipeListener.Accept()
+}
+
+func TestAcceptGoesOnAfterAnError(t *testing.T) {
+	t.Parallel()
+	listener := &failingListener{newPipeListener(), 3}
+	s := serverFor(t, func(o *Options) { o.Listeners = []Listener{{Name: "mx", Open: listener}} })
+	newPeer(t, listener.dial()).expect("220 *")
+	if got := strings.Count(s.log.String(), "accept a connection"); got != 3 {
+		t.Errorf("%d errors logged, want 3", got)
+	}
+}
+
+// Many clients at once, each with several messages: every accepted message is stored once, under its own id.
+func TestManyClientsAtOnce(t *testing.T) {
+	t.Parallel()
+	const clients, messages = 40, 10
+	s := serverFor(t, nil)
+	ids := make(chan string, clients*messages)
+	var wg sync.WaitGroup
+	for client := range clients {
+		p := s.hello()
+		wg.Go(func() {
+			for number := range messages {
+				p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "DATA")
+				p.expect("250 *", "250 *", "354 *")
+				p.send(fmt.Sprintf("%d.%d", client, number), ".")
+				ids <- strings.TrimPrefix(p.line(), "250 2.0.0 Ok: queued as ")
 			}
+		})
+	}
+	wg.Wait()
+	close(ids)
+	contents := make(map[string]string)
+	for _, m := range s.spool.messages() {
+		contents[m.Envelope.ID] = m.Content
+	}
+	seen := make(map[string]bool)
+	for id := range ids {
+		if contents[id] == "" || seen[contents[id]] {
+			t.Errorf("id %q: stored %q", id, contents[id])
 		}
-	}()
-	p.expect("421 4.4.2 *")
-	p.expectClosed()
-	p.conn.Close()
-	<-dribbled
+		seen[contents[id]] = true
+	}
+	if len(seen) != clients*messages {
+		t.Errorf("%d messages, want %d", len(seen), clients*messages)
+	}
 }
 
 func TestConnectionLimits(t *testing.T) {
@@ -289,16 +334,8 @@ func TestConnectionsAreCountedByNetwork(t *testing.T) {
 
 func TestEnvelopeIsComplete(t *testing.T) {
 	t.Parallel()
-	listener := newPipeListener()
 	now := time.Date(2026, 11, 21, 20, 17, 3, 0, time.FixedZone("CET", 3600))
-	s := serverFor(t, func(o *Options) {
-		o.Listeners = []Listener{{Name: "mx", Open: listener}}
-		o.Now = func() time.Time { return now }
-	})
-	p := newPeer(t, listener.dial())
-	p.expect("220 *")
-	p.send("EHLO client.example.org")
-	p.expectEHLO()
+	s, p := pipeServer(t, func(o *Options) { o.Now = func() time.Time { return now } })
 	p.send("MAIL FROM:<alice@example.org> BODY=8BITMIME SMTPUTF8", "RCPT TO:<ticket-7+x@example.com>", "RCPT TO:<Support@example.com>", "DATA")
 	p.expect("250 *", "250 *", "250 *", "354 *")
 	p.send("x", ".")

@@ -27,7 +27,7 @@ type session struct {
 	// tx is the transaction under way, or nil.
 	tx *transaction
 
-	errors  int  // 5xx replies so far
+	errors  int  // 5xx replies since the last accepted message
 	idle    int  // commands since the last accepted message that did not carry one
 	due     bool // the client waits for a reply
 	closing bool // no further command is read

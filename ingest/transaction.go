@@ -132,7 +132,7 @@ func (s *session) finish(ctx context.Context) {
 		s.finishWith(tx.failed, tx.cause)
 	} else {
 		s.srv.metrics.bytes.Add(float64(tx.received))
-		s.idle = 0
+		s.idle, s.errors = 0, 0
 		s.finishWith(replyQueued(tx.id), nil)
 	}
 	_ = s.wire.flush()
