@@ -1,0 +1,233 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"mxhook/pipeline"
+)
+
+const (
+	// tidyEvery is how many looks at storage lie between two rounds of the janitor.
+	tidyEvery = 10
+	// tidyFor bounds one round.
+	tidyFor = 10 * time.Minute
+	// spare is what the janitor leaves between what it removes and the oldest that is unsettled: a head names parts
+	// that are older than it, by up to maxTransaction, and clocks differ.
+	spare = time.Hour
+	// ageWarning is how close to the retention something unsettled may come before that is an alarm.
+	ageWarning = 24 * time.Hour
+	// purgeSlice is the share of a short mail stream that is removed at once.
+	purgeSlice = 10
+)
+
+// watch looks at storage and keeps house until the queue is closed.
+func (q *Queue) watch() {
+	tick := time.NewTicker(q.cfg.watchEvery)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if n%tidyEvery == 0 {
+			q.try("keep house", tidyFor, q.tidy)
+		}
+		select {
+		case <-q.ending.Done():
+			return
+		case <-tick.C:
+			q.try("look at storage", q.cfg.tryFor, q.look)
+		}
+	}
+}
+
+func (q *Queue) try(what string, bound time.Duration, fn func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(q.ending, bound)
+	defer cancel()
+	err := fn(ctx)
+	if err != nil && q.ending.Err() == nil {
+		q.metrics.up.Set(0)
+		if !errors.Is(err, errDown) {
+			q.cfg.Log.Error(what, "error", err)
+		}
+	}
+}
+
+// tidy is one round of the janitor.
+func (q *Queue) tidy(ctx context.Context) error {
+	s, err := q.Status(ctx)
+	if err != nil {
+		return err
+	}
+	q.metrics.show(s)
+	q.warnAge(s)
+	l, err := q.current()
+	if err != nil {
+		return err
+	}
+	return errors.Join(q.purgeSettled(ctx, l), q.dropOldDead(ctx, l))
+}
+
+// warnAge raises the alarm when something unsettled is about to outlive the retention. Nothing happens to it then: the
+// streams have no age limit, only what is settled is removed.
+func (q *Queue) warnAge(s Status) {
+	oldest := max(s.OldestMessage, s.OldestDelivery)
+	if oldest < q.cfg.Retention-ageWarning || oldest == 0 {
+		q.metrics.ageAlarm.Set(0)
+		return
+	}
+	q.metrics.ageAlarm.Set(1)
+	q.cfg.Log.Error("unsettled mail is about as old as the retention; it is kept, but find out why it is not settled",
+		"oldest_message", s.OldestMessage, "oldest_delivery", s.OldestDelivery, "retention", q.cfg.Retention)
+}
+
+// purgeSettled removes from the front of the mail streams what is older than the retention and, while storage is short,
+// the oldest beyond that; never what is unsettled.
+func (q *Queue) purgeSettled(ctx context.Context, l *link) error {
+	now := q.cfg.Now()
+	short := errors.Is(q.admit(0), pipeline.ErrStorage)
+	states := make([]jetstream.StreamState, len(l.mail))
+	aged := false
+	for k, s := range l.mail {
+		info, err := s.Info(ctx)
+		if err != nil {
+			return fmt.Errorf("look at stream %s: %w", streamName(mailPrefix, k), err)
+		}
+		states[k] = info.State
+		// A little late, so that one round removes many.
+		aged = aged || info.State.Msgs > 0 && info.State.FirstTime.Before(now.Add(-q.cfg.Retention-q.cfg.Retention/100))
+	}
+	if !aged && !short {
+		return nil
+	}
+	floors, err := q.unsettledSince(ctx, l, now)
+	if err != nil {
+		return err
+	}
+	for k := range l.mail {
+		if states[k].Msgs == 0 {
+			continue
+		}
+		until, reason := now.Add(-q.cfg.Retention), "age"
+		seq, err := firstSince(ctx, l.mail[k], earlier(until, floors[k]))
+		if err != nil {
+			return err
+		}
+		if short {
+			reason = "storage"
+			floor, err := firstSince(ctx, l.mail[k], floors[k])
+			if err != nil {
+				return err
+			}
+			slice := states[k].FirstSeq + (states[k].LastSeq-states[k].FirstSeq)/purgeSlice + 1
+			seq = max(seq, min(floor, slice))
+		}
+		if err := q.purgeTo(ctx, l, k, states[k].FirstSeq, seq, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *Queue) purgeTo(ctx context.Context, l *link, k int, first, seq uint64, reason string) error {
+	if seq <= first {
+		return nil
+	}
+	if err := l.mail[k].Purge(ctx, jetstream.WithPurgeSequence(seq)); err != nil {
+		return fmt.Errorf("purge stream %s: %w", streamName(mailPrefix, k), err)
+	}
+	q.metrics.purged.WithLabelValues(reason).Add(float64(seq - first))
+	q.cfg.Log.Info("settled messages removed", "stream", streamName(mailPrefix, k), "reason", reason, "from", first, "below", seq)
+	return nil
+}
+
+// unsettledSince returns for every mail stream the time before which everything is settled. It looks at the streams
+// first and at the deliveries then: a message that is settled in between has its deliveries there already.
+func (q *Queue) unsettledSince(ctx context.Context, l *link, now time.Time) ([]time.Time, error) {
+	heads, err := q.unsettled(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	oldest := now
+	for k := range l.delivery {
+		if oldest, err = oldestDelivery(ctx, l.delivery[k], k, oldest); err != nil {
+			return nil, err
+		}
+	}
+	floors := make([]time.Time, len(heads))
+	for k, h := range heads {
+		if h.waiting > 0 {
+			floors[k] = earlier(oldest, h.oldest).Add(-spare)
+		} else {
+			floors[k] = oldest.Add(-spare)
+		}
+	}
+	return floors, nil
+}
+
+// oldestDelivery returns the earlier of oldest and the time of the oldest message that a delivery of the stream refers
+// to. It reads all of them one by one: the list of subjects comes in pages that shift while it is read.
+func oldestDelivery(ctx context.Context, s jetstream.Stream, k int, oldest time.Time) (time.Time, error) {
+	for seq := uint64(1); ; {
+		raw, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(fmt.Sprintf("mxhook.delivery.%d.>", k)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return oldest, nil
+		}
+		if err != nil {
+			return time.Time{}, fmt.Errorf("read stream %s: %w", streamName(deliveryPrefix, k), err)
+		}
+		_, _, id, err := splitDelivery(raw.Subject)
+		if err != nil {
+			return time.Time{}, err
+		}
+		oldest = earlier(oldest, mailTime(id))
+		seq = raw.Sequence + 1
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// firstSince returns the sequence of the first message stored at or after t, or the one after the last.
+func firstSince(ctx context.Context, s jetstream.Stream, t time.Time) (uint64, error) {
+	if t.Before(time.Unix(0, 0)) {
+		return 0, nil
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look at stream: %w", err)
+	}
+	found := info.State.LastSeq + 1
+	err = scanBy(ctx, s, "", t, 1, true, func(m jetstream.Msg) (bool, error) {
+		meta, err := m.Metadata()
+		if err != nil {
+			return false, fmt.Errorf("read stream: %w", err)
+		}
+		found = meta.Sequence.Stream
+		return false, nil
+	})
+	return found, err
+}
+
+// dropOldDead removes the dead letters that have been kept long enough, and says so for each.
+func (q *Queue) dropOldDead(ctx context.Context, l *link) error {
+	until := q.cfg.Now().Add(-q.cfg.DeadKeep)
+	return scanBy(ctx, l.dead, "mxhook.dead.letter.>", time.Time{}, 16, false, func(m jetstream.Msg) (bool, error) {
+		d, _, err := decodeDead(m.Data())
+		if err != nil {
+			q.cfg.Log.Error("a dead letter cannot be read", "subject", m.Subject(), "error", err)
+			return true, nil
+		}
+		if !d.At.Before(until) {
+			return false, nil
+		}
+		q.cfg.Log.Warn("dead letter removed: it was kept long enough", "message", d.Delivery.Message.Envelope.ID,
+			"delivery", d.Delivery.ID, "sink", d.Delivery.Sink, "kept", q.cfg.DeadKeep, "reason", d.Reason)
+		return true, q.removeDead(ctx, l, d.Delivery.ID)
+	})
+}

@@ -1,0 +1,149 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"mxhook/pipeline"
+)
+
+// errDamaged says that a stored message is not what was taken in. It is permanent.
+var errDamaged = errors.New("stored message is damaged")
+
+// ref names the place of a message's head: "<stream>/<sequence>". It is opaque to everyone else.
+func ref(stream string, seq uint64) string { return stream + "/" + strconv.FormatUint(seq, 10) }
+
+func (q *Queue) parseRef(s string) (shard int, seq uint64, err error) {
+	stream, n, ok := strings.Cut(s, "/")
+	if !ok || !strings.HasPrefix(stream, mailPrefix) {
+		return 0, 0, pipeline.Permanent(fmt.Errorf("message reference %q is not one", s))
+	}
+	shard, err = strconv.Atoi(strings.TrimPrefix(stream, mailPrefix))
+	if err == nil {
+		seq, err = strconv.ParseUint(n, 10, 64)
+	}
+	if err != nil || shard < 0 || shard >= q.readShards {
+		return 0, 0, pipeline.Permanent(fmt.Errorf("message reference %q is not one", s))
+	}
+	return shard, seq, nil
+}
+
+// stored is a message's head as it lies in a mail stream.
+type stored struct {
+	mailRecord
+	shard  int
+	seq    uint64
+	inline []byte
+}
+
+func decodeMail(shard int, seq uint64, b []byte) (*stored, error) {
+	s := &stored{shard: shard, seq: seq}
+	var err error
+	if s.inline, err = decodeFrame(kindMail, b, &s.mailRecord); err != nil {
+		if errors.Is(err, errNewer) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if s.Size < 0 || len(s.Parts) == 0 && int64(len(s.inline)) != s.Size {
+		return nil, fmt.Errorf("%w: %d octets instead of %d", errDamaged, len(s.inline), s.Size)
+	}
+	return s, nil
+}
+
+// head reads the head that ref names; pipeline.ErrNotFound when it is no longer kept.
+func (q *Queue) head(ctx context.Context, ref string) (*stored, error) {
+	shard, seq, err := q.parseRef(ref)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := q.fetch(ctx, shard, seq)
+	if err != nil {
+		return nil, err
+	}
+	return decodeMail(shard, seq, raw.Data)
+}
+
+func (q *Queue) fetch(ctx context.Context, shard int, seq uint64) (*jetstream.RawStreamMsg, error) {
+	l, err := q.current()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := l.mail[shard].GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fmt.Errorf("message at %s: %w", ref(streamName(mailPrefix, shard), seq), pipeline.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read message: %w", err)
+	}
+	return raw, nil
+}
+
+// eachPart calls fn with the octets of the message, piece by piece and unchecked.
+func (q *Queue) eachPart(ctx context.Context, s *stored, fn func([]byte) error) error {
+	if len(s.Parts) == 0 {
+		return fn(s.inline)
+	}
+	subject := mailPart(s.shard, s.PartKey)
+	for i, seq := range s.Parts {
+		raw, err := q.fetch(ctx, s.shard, seq)
+		if errors.Is(err, pipeline.ErrNotFound) || err == nil && raw.Subject != subject {
+			return fmt.Errorf("%w: part %d of %d is missing", errDamaged, i+1, len(s.Parts))
+		}
+		if err != nil {
+			return err
+		}
+		if err := fn(raw.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load reads the octets and checks them against what was counted and hashed when they were taken in.
+func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) {
+	want, err := sum32(s.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	raw := s.inline
+	if len(s.Parts) > 0 {
+		raw = make([]byte, 0, min(s.Size, q.cfg.MaxMessageSize))
+		err := q.eachPart(ctx, s, func(b []byte) error {
+			if int64(len(raw)+len(b)) > s.Size {
+				return fmt.Errorf("%w: more than %d octets", errDamaged, s.Size)
+			}
+			raw = append(raw, b...)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if sum := sha256.Sum256(raw); sum != want || int64(len(raw)) != s.Size {
+		return nil, fmt.Errorf("%w: %d octets with SHA-256 %x, taken in were %d with %x", errDamaged, len(raw), sum, s.Size, want)
+	}
+	return &pipeline.Message{
+		Envelope: s.Envelope.envelope(),
+		Raw:      raw,
+		SHA256:   want,
+		Ref:      ref(streamName(mailPrefix, s.shard), s.seq),
+	}, nil
+}
+
+// withMemory runs fn while size octets of Config.Memory are ours.
+func (q *Queue) withMemory(ctx context.Context, size int64, fn func()) error {
+	n := min(max(size, 1), q.cfg.Memory)
+	if err := q.memory.Acquire(ctx, n); err != nil {
+		return fmt.Errorf("wait for memory: %w", err)
+	}
+	defer q.memory.Release(n)
+	fn()
+	return nil
+}

@@ -1,0 +1,119 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"mxhook/pipeline"
+)
+
+const (
+	// publishTries and Config.tryFor bound one publish to 30 s.
+	publishTries = 3
+	retryPause   = 250 * time.Millisecond
+	// brokenAfter is the number of publishes in a row that the embedded server may leave unanswered.
+	brokenAfter = 3
+
+	errStoreResources  = 10047
+	errTooManyRequests = 10167
+	errInsufficient    = 10023
+	errStreamStore     = 10077
+)
+
+// publish stores a message and returns where. Without an answer it is repeated under the same id, which the stream
+// drops when it has it already; id "" leaves that to the caller. An error may still mean that it was stored.
+func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Header, body []byte) (*jetstream.PubAck, error) {
+	msg := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: body}
+	for k, v := range header {
+		msg.Header[k] = v
+	}
+	if id != "" {
+		msg.Header.Set(jetstream.MsgIDHeader, id)
+	}
+	var err error
+	for try := range publishTries {
+		if try > 0 {
+			if sleep(ctx, retryPause) != nil {
+				break
+			}
+		}
+		var ack *jetstream.PubAck
+		if ack, err = q.publishOnce(ctx, msg); err == nil {
+			q.unanswered.Store(0)
+			return ack, nil
+		}
+		if !worthRepeating(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	q.noteUnanswered(ctx, err)
+	return nil, storageError(err)
+}
+
+func (q *Queue) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+	l, err := q.current()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, q.cfg.tryFor)
+	defer cancel()
+	stop := context.AfterFunc(l.gone, cancel)
+	defer stop()
+	return l.inJS.PublishMsg(ctx, msg)
+}
+
+// worthRepeating: all but a clear refusal. Too many requests (a stream's ingest buffer is full) passes.
+func worthRepeating(err error) bool {
+	if errors.Is(err, errClosed) || errors.Is(err, nats.ErrMaxPayload) {
+		return false
+	}
+	var api *jetstream.APIError
+	return !errors.As(err, &api) || api.ErrorCode == errTooManyRequests || api.Code == 429
+}
+
+// storageError marks the refusals that mean "no room": the account's quota, or a stream's.
+func storageError(err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch {
+		case api.ErrorCode == errInsufficient, api.ErrorCode == errStoreResources,
+			api.ErrorCode == errStreamStore, api.Code == 503:
+			return fmt.Errorf("%w: %w", pipeline.ErrStorage, err)
+		}
+	}
+	return err
+}
+
+// refused reports whether err is the server's word that it did not store the message.
+func refused(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api)
+}
+
+// noteUnanswered counts publishes that got no answer at all. The embedded server says nothing when its disk is full,
+// and stays so when there is room again; it has to be built anew.
+func (q *Queue) noteUnanswered(ctx context.Context, err error) {
+	if q.cfg.URL != "" || ctx.Err() != nil || refused(err) || errors.Is(err, errDown) || errors.Is(err, errClosed) {
+		return
+	}
+	if n := q.unanswered.Add(1); n >= brokenAfter {
+		q.reportBroken(fmt.Sprintf("%d publishes in a row without an answer", n))
+	}
+}
+
+// sleep waits for d or the end of ctx, and returns the latter's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,171 @@
+// Package queue is the durable queue: messages that were taken, deliveries that wait, and dead letters. It keeps them
+// in NATS JetStream, embedded or external, and is the only package that knows so.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Queue is an open queue. Its methods may be called concurrently.
+type Queue struct {
+	cfg     Config
+	lock    io.Closer
+	quota   int64 // of the embedded server; 0 when external
+	metrics *metrics
+
+	// shards are the mail streams written to, readShards those that exist; settled by the first connect.
+	shards, readShards int
+	syncLatency        time.Duration
+	started            time.Time
+
+	link       atomic.Pointer[link]
+	broken     chan string
+	unanswered atomic.Int64
+
+	// inFlight bounds octets on their way in, memory those that handlers hold.
+	inFlight, memory *semaphore.Weighted
+	inFlightBytes    atomic.Int64
+
+	// storage is what the last look found; sinceLook are the bytes stored after it.
+	storage   atomic.Pointer[storageState]
+	sinceLook atomic.Int64
+	counts    countCache
+
+	mu     sync.Mutex
+	closed bool
+	calls  sync.WaitGroup // of Process, Deliver, Commit: Close waits for them
+	ending context.Context
+	end    context.CancelFunc
+	tasks  sync.WaitGroup // our own goroutines
+}
+
+// Open opens the queue: it starts the embedded server in Dir, or connects to the external one, and returns when
+// messages can be taken. Recovery after a crash reads the whole store and takes its time; ctx bounds it.
+func Open(ctx context.Context, cfg Config) (*Queue, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	q := &Queue{
+		cfg:      cfg,
+		broken:   make(chan string, 1),
+		inFlight: semaphore.NewWeighted(cfg.InFlight),
+		memory:   semaphore.NewWeighted(cfg.Memory),
+		started:  cfg.Now(),
+	}
+	q.ending, q.end = context.WithCancel(context.Background())
+	if err := q.open(ctx); err != nil {
+		q.end()
+		if q.lock != nil {
+			err = errors.Join(err, q.lock.Close())
+		}
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	q.tasks.Go(q.watch)
+	if cfg.URL == "" {
+		q.tasks.Go(q.rebuild)
+	}
+	return q, nil
+}
+
+func (q *Queue) open(ctx context.Context) (err error) {
+	if q.cfg.URL == "" {
+		if q.lock, err = lockDir(q.cfg.Dir); err != nil {
+			return err
+		}
+		if q.syncLatency, err = probeSync(q.cfg.Dir); err != nil {
+			return err
+		}
+		if q.quota = q.cfg.MaxStore; q.quota == 0 {
+			if q.quota, err = defaultQuota(q.cfg.Dir); err != nil {
+				return err
+			}
+		}
+	}
+	if q.metrics, err = newMetrics(q); err != nil {
+		return err
+	}
+	l, err := q.connect(ctx)
+	if err != nil {
+		q.metrics.unregister()
+		return err
+	}
+	q.link.Store(l)
+	if err := q.look(ctx); err != nil {
+		q.metrics.unregister()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+		defer cancel()
+		return errors.Join(err, l.shut(ctx))
+	}
+	q.cfg.Log.Info("queue open", "durability", q.cfg.Durability, "shards", q.shards, "shards_read", q.readShards,
+		"replicas", q.cfg.Replicas, "sync_latency", q.syncLatency, "quota", q.quota, "server", l.ctl.ConnectedServerVersion())
+	if q.cfg.URL != "" && q.cfg.Durability != DurabilityReplicated {
+		q.cfg.Log.Warn("the external server decides when it syncs to disk: set its jetstream sync_interval to always",
+			"durability", q.cfg.Durability)
+	}
+	if q.cfg.Durability == DurabilityOS {
+		q.cfg.Log.Warn("durability os: a power loss or a crash of the operating system loses messages that were answered with 250")
+	}
+	return nil
+}
+
+// Close ends Process and Deliver, waits for the commits under way, and stops the embedded server cleanly, which makes
+// the next start fast; ctx bounds it. A second call does nothing.
+func (q *Queue) Close(ctx context.Context) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return nil
+	}
+	q.closed = true
+	q.mu.Unlock()
+	q.end()
+	var errs []error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		q.calls.Wait()
+		q.tasks.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("wait for workers: %w", ctx.Err()))
+	}
+	if l := q.link.Swap(nil); l != nil {
+		errs = append(errs, l.shut(ctx))
+	}
+	q.metrics.unregister()
+	if q.lock != nil {
+		errs = append(errs, q.lock.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close queue: %w", err)
+	}
+	return nil
+}
+
+func (q *Queue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
+// enter registers a call that Close has to wait for.
+func (q *Queue) enter() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return errClosed
+	}
+	q.calls.Add(1)
+	return nil
+}

@@ -1,0 +1,211 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"mxhook/pipeline"
+)
+
+const (
+	// maxHandouts is how often a message is tried before it becomes a dead letter.
+	maxHandouts = 5
+	// nakTries is how often a delivery that could not be attempted waits in its slot; then it waits in the retry clock.
+	nakTries = 3
+	// parkFor is how long it waits there.
+	parkFor = 5 * time.Minute
+	// newerWait is how long a record of a newer version waits for a process that can read it.
+	newerWait = 10 * time.Minute
+)
+
+// handoutDelays are the waits after a message could not be processed: about 70 minutes in all.
+var handoutDelays = [maxHandouts]time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+
+func handoutDelay(delivered uint64) time.Duration {
+	return handoutDelays[min(max(delivered, 1), maxHandouts)-1]
+}
+
+// mailSettlement decides what becomes of a message that was handed out. head is nil when it cannot be read.
+type mailSettlement struct {
+	msg  jetstream.Msg
+	meta *jetstream.MsgMetadata
+	head *stored
+}
+
+func (s *mailSettlement) settle(ctx context.Context, q *Queue, err error) {
+	due, later := pipeline.DueAt(err)
+	switch {
+	case err == nil:
+		// Acknowledgements of this kind of stream reach the disk within 100 ms; a crash before that repeats the message.
+		s.done(q, "done", s.msg.Ack())
+	case ctx.Err() != nil:
+		s.done(q, "back", s.msg.Nak())
+	case later:
+		s.done(q, "later", s.msg.NakWithDelay(max(time.Millisecond, due.Sub(q.cfg.Now()))))
+	case pipeline.IsPermanent(err), s.meta.NumDelivered >= maxHandouts:
+		s.quarantine(ctx, q, err)
+	default:
+		delay := handoutDelay(s.meta.NumDelivered)
+		q.cfg.Log.Warn("message could not be processed", "message", s.id(), "delivered", s.meta.NumDelivered, "again_in", delay, "error", err)
+		s.done(q, "back", s.msg.NakWithDelay(delay))
+	}
+}
+
+// quarantine puts the message, for all of its recipients, into the dead letters, and acknowledges it only then.
+func (s *mailSettlement) quarantine(ctx context.Context, q *Queue, err error) {
+	reason := firstLine(err)
+	q.cfg.Log.Error("message goes to the dead letters", "message", s.id(), "delivered", s.meta.NumDelivered, "error", err)
+	d := &pipeline.Delivery{ID: pipeline.DeliveryID(s.id(), ""), Attempt: 1, First: s.meta.Timestamp, Message: &pipeline.Message{}}
+	if s.head != nil {
+		d.Message.Envelope = s.head.Envelope.envelope()
+		d.Message.Ref = ref(s.meta.Stream, s.meta.Sequence.Stream)
+		d.Message.SHA256, _ = sum32(s.head.SHA256) //nolint:errcheck // zero tells it as well
+		d.Recipients = d.Message.Envelope.Recipients
+	} else {
+		// What cannot be read is kept as it is.
+		d.Message.Raw, d.Message.SHA256 = s.msg.Data(), sha256.Sum256(s.msg.Data())
+		d.Message.Envelope = pipeline.Envelope{ID: s.id(), ReceivedAt: s.meta.Timestamp.UTC(), Size: int64(len(s.msg.Data()))}
+	}
+	if err := q.Bury(ctx, d, "quarantine: "+reason); err != nil {
+		q.cfg.Log.Error("message could not be put into the dead letters; it stays where it is", "message", s.id(), "error", err)
+		s.done(q, "back", s.msg.NakWithDelay(handoutDelay(s.meta.NumDelivered)))
+		return
+	}
+	s.done(q, "buried", s.msg.Ack())
+}
+
+func (s *mailSettlement) id() string {
+	if s.head != nil {
+		return s.head.Envelope.ID
+	}
+	return strings.ToLower(s.meta.Stream) + "-" + fmt.Sprint(s.meta.Sequence.Stream)
+}
+
+func (s *mailSettlement) done(q *Queue, outcome string, err error) {
+	if err != nil {
+		q.cfg.Log.Warn("settle message", "message", s.id(), "outcome", outcome, "error", err)
+		return
+	}
+	q.metrics.settled.WithLabelValues("mail", outcome).Inc()
+}
+
+// deliverySettlement decides what becomes of a delivery that was handed out. delivery is nil when it cannot be read.
+type deliverySettlement struct {
+	msg      jetstream.Msg
+	meta     *jetstream.MsgMetadata
+	link     *link
+	delivery *pipeline.Delivery
+}
+
+func (s *deliverySettlement) settle(ctx context.Context, q *Queue, err error) {
+	if s.delivery == nil {
+		s.unreadable(q, err)
+		return
+	}
+	due, later := pipeline.DueAt(err)
+	switch {
+	case err == nil:
+		s.delivered(ctx, q)
+	case later:
+		s.again(q, due, "later")
+	case pipeline.IsPermanent(err):
+		s.bury(q, err)
+	case ctx.Err() != nil:
+		s.done(q, "back", s.msg.Nak())
+	default:
+		q.cfg.Log.Warn("delivery could not be attempted", "message", s.delivery.Message.Envelope.ID, "sink", s.delivery.Sink, "error", err)
+		if s.meta.NumDelivered > nakTries {
+			s.again(q, q.cfg.Now().Add(parkFor), "back")
+			return
+		}
+		s.done(q, "back", s.msg.NakWithDelay(handoutDelay(s.meta.NumDelivered)))
+	}
+}
+
+// unreadable puts the octets of a record into the dead letters in place of a message; one of a newer version waits.
+func (s *deliverySettlement) unreadable(q *Queue, err error) {
+	q.cfg.Log.Error("a delivery cannot be read", "subject", s.msg.Subject(), "error", err)
+	if errors.Is(err, errNewer) {
+		s.done(q, "back", s.msg.NakWithDelay(newerWait))
+		return
+	}
+	id := fmt.Sprintf("%s-%d", strings.ToLower(s.meta.Stream), s.meta.Sequence.Stream)
+	s.delivery = &pipeline.Delivery{ID: pipeline.DeliveryID(id, ""), Attempt: 1, First: s.meta.Timestamp, Message: &pipeline.Message{
+		Envelope: pipeline.Envelope{ID: id, ReceivedAt: s.meta.Timestamp.UTC(), Size: int64(len(s.msg.Data()))},
+		Raw:      s.msg.Data(),
+		SHA256:   sha256.Sum256(s.msg.Data()),
+	}}
+	s.bury(q, fmt.Errorf("a delivery cannot be read: %w", err))
+}
+
+// delivered settles a success. When an earlier run may have been cut off between setting the retry clock and
+// acknowledging, that clock is stopped first.
+func (s *deliverySettlement) delivered(ctx context.Context, q *Queue) {
+	if s.meta.NumDelivered > 1 || q.cfg.Now().Sub(q.started) < 2*q.cfg.ackWait {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.cfg.tryFor)
+		defer cancel()
+		k := shardOf(s.delivery.Sink, deliveryShards)
+		subject := deliveryLater(k, s.delivery.Sink, s.delivery.ID)
+		if err := s.link.delivery[k].Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			q.cfg.Log.Warn("stop the retry clock of a finished delivery", "message", s.delivery.Message.Envelope.ID, "error", err)
+		}
+	}
+	s.ack(q, "done")
+}
+
+// again stores the delivery as it is now, due at that time, and acknowledges the old one only then. The id names the
+// handed out message: a repeat after a crash is dropped, a second wait of the same attempt is not.
+func (s *deliverySettlement) again(q *Queue, at time.Time, outcome string) {
+	ctx, cancel := q.settleTime()
+	defer cancel()
+	id := fmt.Sprintf("%s#%d@%d", token(s.delivery.ID), s.delivery.Attempt, s.meta.Sequence.Stream)
+	if err := q.defer1(ctx, pipeline.Deferred{Delivery: s.delivery, NotBefore: at}, id); err != nil {
+		q.cfg.Log.Warn("delivery could not be stored for later; it comes back at once", "message", s.delivery.Message.Envelope.ID, "error", err)
+		s.done(q, "back", s.msg.NakWithDelay(10*time.Second))
+		return
+	}
+	s.ack(q, outcome)
+}
+
+func (s *deliverySettlement) bury(q *Queue, reason error) {
+	ctx, cancel := q.settleTime()
+	defer cancel()
+	if err := q.Bury(ctx, s.delivery, firstLine(reason)); err != nil {
+		q.cfg.Log.Error("delivery could not be put into the dead letters; it comes back", "message", s.delivery.Message.Envelope.ID, "error", err)
+		s.done(q, "back", s.msg.NakWithDelay(time.Minute))
+		return
+	}
+	s.ack(q, "buried")
+}
+
+// ack waits for the server's answer: on this kind of stream the acknowledgement is durable then.
+func (s *deliverySettlement) ack(q *Queue, outcome string) {
+	ctx, cancel := context.WithTimeout(context.Background(), q.cfg.tryFor)
+	defer cancel()
+	s.done(q, outcome, s.msg.DoubleAck(ctx))
+}
+
+func (s *deliverySettlement) done(q *Queue, outcome string, err error) {
+	if err != nil {
+		q.cfg.Log.Warn("settle delivery", "subject", s.msg.Subject(), "outcome", outcome, "error", err)
+		return
+	}
+	q.metrics.settled.WithLabelValues("delivery", outcome).Inc()
+}
+
+// settleTime is the time that storing an outcome may take, also when the worker is being stopped.
+func (q *Queue) settleTime() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), publishTries*q.cfg.tryFor)
+}
+
+// firstLine cuts a reason for people: a panic's stack is for the log.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

@@ -1,0 +1,258 @@
+package queue
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	mailPrefix     = "MXHOOK_MAIL_"
+	deliveryPrefix = "MXHOOK_DELIVERY_"
+	deadStream     = "MXHOOK_DEAD"
+	// parseConsumer is the durable consumer of a mail stream: what it has acknowledged is settled.
+	parseConsumer = "parse"
+	// maxRecord bounds one stored message; with its header it stays below NATS' default max_payload of 1 MiB.
+	maxRecord = 1_000_000
+	// parsePending bounds the unsettled messages that are handed out of one mail stream at once.
+	parsePending = 128
+)
+
+// Subjects. A mail stream has the heads that wait to be processed (in), heads kept for deliveries only (kept), and the
+// parts of large messages. A delivery stream has deliveries that are due and, as scheduled messages, those for later.
+func mailIn(shard int) string   { return fmt.Sprintf("mxhook.mail.%d.in", shard) }
+func mailKept(shard int) string { return fmt.Sprintf("mxhook.mail.%d.kept", shard) }
+func mailPart(shard int, key string) string {
+	return fmt.Sprintf("mxhook.mail.%d.part.%s", shard, token(key))
+}
+
+func deliveryDue(shard int, sink, id string) string {
+	return fmt.Sprintf("mxhook.delivery.%d.due.%s.%s", shard, token(sink), token(id))
+}
+
+func deliveryLater(shard int, sink, id string) string {
+	return fmt.Sprintf("mxhook.delivery.%d.later.%s.%s", shard, token(sink), token(id))
+}
+
+func deadRecord(sink, id string) string { return "mxhook.dead.letter." + token(sink) + "." + token(id) }
+
+func deadRecordAnySink(id string) string {
+	return "mxhook.dead.letter.*." + token(id)
+}
+
+func deadPart(id string, i int) string {
+	return "mxhook.dead.mail." + token(id) + "." + strconv.Itoa(i)
+}
+
+// token writes any string as one subject token (and part of a consumer name): letters, digits, '-' and '_' stand for
+// themselves, every other octet is '=' and two hexadecimal digits, and the empty string is '='.
+func token(s string) string {
+	if s == "" {
+		return "="
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "=%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// untoken undoes token.
+func untoken(t string) (string, error) {
+	if t == "=" {
+		return "", nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(t); i++ {
+		if t[i] != '=' {
+			b.WriteByte(t[i])
+			continue
+		}
+		if i+3 > len(t) {
+			return "", fmt.Errorf("subject token %q ends in an escape", t)
+		}
+		octet, err := hex.DecodeString(t[i+1 : i+3])
+		if err != nil {
+			return "", fmt.Errorf("subject token %q: %w", t, err)
+		}
+		b.Write(octet)
+		i += 2
+	}
+	return b.String(), nil
+}
+
+func shardOf(s string, n int) int {
+	h := fnv.New32a()
+	h.Write([]byte(s))
+	return int(h.Sum32() % uint32(n))
+}
+
+func streamName(prefix string, shard int) string { return prefix + strconv.Itoa(shard) }
+
+// mailConfig has no max_age: the server would also remove what nobody has processed yet, at the latest when it starts
+// after a long pause. The janitor removes what is both old and settled.
+func (q *Queue) mailConfig(shard int) jetstream.StreamConfig {
+	quota := int64(-1)
+	if q.cfg.URL != "" && q.cfg.MaxStore > 0 {
+		quota = q.cfg.MaxStore / int64(q.shards)
+	}
+	return jetstream.StreamConfig{
+		Name:        streamName(mailPrefix, shard),
+		Description: "mxhook: messages, with their parts",
+		Subjects:    []string{mailIn(shard), mailKept(shard), fmt.Sprintf("mxhook.mail.%d.part.*", shard)},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardNew,
+		MaxBytes:    quota,
+		MaxMsgs:     -1,
+		MaxMsgSize:  maxRecord,
+		Duplicates:  2 * time.Minute,
+		Replicas:    q.cfg.Replicas,
+		AllowDirect: q.cfg.Replicas == 1, // a follower may not have it yet
+	}
+}
+
+// deliveryConfig has no limits: schedules forbid "discard new", and "discard old" would lose deliveries.
+func (q *Queue) deliveryConfig(shard int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              streamName(deliveryPrefix, shard),
+		Description:       "mxhook: deliveries that wait, and their retry clock",
+		Subjects:          []string{fmt.Sprintf("mxhook.delivery.%d.due.>", shard), fmt.Sprintf("mxhook.delivery.%d.later.>", shard)},
+		Retention:         jetstream.WorkQueuePolicy,
+		Storage:           jetstream.FileStorage,
+		MaxBytes:          -1,
+		MaxMsgs:           -1,
+		MaxMsgSize:        maxRecord,
+		Duplicates:        10 * time.Minute,
+		Replicas:          q.cfg.Replicas,
+		AllowDirect:       q.cfg.Replicas == 1,
+		AllowMsgTTL:       true,
+		AllowMsgSchedules: true,
+	}
+}
+
+// deadConfig keeps one message a subject, so that a repeated burial replaces the first.
+func (q *Queue) deadConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              deadStream,
+		Description:       "mxhook: dead letters, with their messages",
+		Subjects:          []string{"mxhook.dead.letter.>", "mxhook.dead.mail.>"},
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           jetstream.FileStorage,
+		Discard:           jetstream.DiscardNew,
+		MaxBytes:          -1,
+		MaxMsgs:           -1,
+		MaxMsgSize:        maxRecord,
+		MaxMsgsPerSubject: 1,
+		Duplicates:        time.Minute,
+		Replicas:          q.cfg.Replicas,
+		AllowDirect:       q.cfg.Replicas == 1,
+	}
+}
+
+// declare creates the streams and the consumers of the mail streams, or brings them up to date.
+func (q *Queue) declare(ctx context.Context, l *link) error {
+	if err := q.decideShards(ctx, l); err != nil {
+		return err
+	}
+	open := func(cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+		s, err := l.js.CreateOrUpdateStream(ctx, cfg)
+		if err != nil {
+			return nil, fmt.Errorf("declare stream %s: %w", cfg.Name, err)
+		}
+		return s, nil
+	}
+	for k := range q.readShards {
+		s, err := open(q.mailConfig(k))
+		if err != nil {
+			return err
+		}
+		c, err := s.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+			Durable:       parseConsumer,
+			FilterSubject: mailIn(k),
+			AckPolicy:     jetstream.AckExplicitPolicy,
+			AckWait:       q.cfg.ackWait,
+			MaxDeliver:    -1,
+			MaxAckPending: parsePending,
+		})
+		if err != nil {
+			return fmt.Errorf("declare consumer %s of stream %s: %w", parseConsumer, streamName(mailPrefix, k), err)
+		}
+		l.mail, l.parse = append(l.mail, s), append(l.parse, c)
+	}
+	for k := range deliveryShards {
+		s, err := open(q.deliveryConfig(k))
+		if err != nil {
+			return err
+		}
+		l.delivery = append(l.delivery, s)
+	}
+	s, err := open(q.deadConfig())
+	if err != nil {
+		return err
+	}
+	l.dead = s
+	return nil
+}
+
+// decideShards settles, once, how many mail streams are written to and how many are read. A store that has more
+// streams than are asked for is read to the end.
+func (q *Queue) decideShards(ctx context.Context, l *link) error {
+	if q.readShards > 0 {
+		return nil
+	}
+	existing := 0
+	names := l.js.StreamNames(ctx)
+	for name := range names.Name() {
+		k, err := strconv.Atoi(strings.TrimPrefix(name, mailPrefix))
+		if strings.HasPrefix(name, mailPrefix) && err == nil && k >= 0 && k < maxShards {
+			existing = max(existing, k+1)
+		}
+	}
+	if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return fmt.Errorf("list streams: %w", err)
+	}
+	switch {
+	case q.cfg.Shards > 0:
+		q.shards = q.cfg.Shards
+	case existing > 0:
+		q.shards = existing
+	default:
+		q.shards = shardsFor(q.syncLatency)
+	}
+	q.readShards = max(q.shards, existing)
+	return nil
+}
+
+// sinkConsumer opens the one consumer of a sink: its max_ack_pending is the limit on attempts under way in the whole
+// fleet. Embedded it lives in memory: nothing is lost with it, because what is not settled is still in the stream,
+// and what a killed process had in flight is due again at once.
+func (q *Queue) sinkConsumer(ctx context.Context, l *link, sink string, n int) (jetstream.Consumer, error) {
+	k := shardOf(sink, deliveryShards)
+	c, err := l.delivery[k].CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable:       "sink-" + token(sink),
+		FilterSubject: fmt.Sprintf("mxhook.delivery.%d.due.%s.>", k, token(sink)),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       q.cfg.ackWait,
+		MaxDeliver:    -1,
+		MaxAckPending: n,
+		MemoryStorage: q.cfg.URL == "",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("declare consumer of sink %q: %w", sink, err)
+	}
+	return c, nil
+}

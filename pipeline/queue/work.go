@@ -1,0 +1,150 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// fetchFor bounds one pull request.
+	fetchFor = 30 * time.Second
+	// maxFetch bounds the messages one pull request asks for.
+	maxFetch = 64
+	// fetchPause follows a pull that failed.
+	fetchPause = 500 * time.Millisecond
+)
+
+// source opens a consumer on a link.
+type source func(ctx context.Context, l *link) (jetstream.Consumer, error)
+
+// work pulls from all sources and calls handle for every message, n at once, until ctx ends or the queue is closed.
+// Running calls then have Config.drainFor before their context ends. It returns when all have returned.
+//
+// It pulls with Fetch: Consume stalls for up to 30 s when it asks for few messages at a time.
+func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(context.Context, *link, jetstream.Msg)) error {
+	if n < 1 {
+		return fmt.Errorf("work with %d slots", n)
+	}
+	if err := q.enter(); err != nil {
+		return err
+	}
+	defer q.calls.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(q.ending, cancel)()
+
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var handlers sync.WaitGroup
+	slots := make(chan struct{}, n)
+	accept := func(l *link, m jetstream.Msg) {
+		beat := q.keepAlive(m)
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			beat()
+			m.Nak() //nolint:errcheck // it comes back after ack_wait otherwise
+			return
+		}
+		handlers.Go(func() {
+			defer func() { <-slots }()
+			defer beat()
+			handle(running, l, m)
+		})
+	}
+	batch := min(max(1, (2*n+len(sources)-1)/len(sources)), maxFetch)
+	var pulls sync.WaitGroup
+	for _, s := range sources {
+		pulls.Go(func() { q.pull(ctx, s, batch, accept) })
+	}
+	pulls.Wait()
+	defer time.AfterFunc(q.cfg.drainFor, stop).Stop()
+	handlers.Wait()
+	return nil
+}
+
+// pull hands every message of one source to accept until ctx ends, over any number of links.
+func (q *Queue) pull(ctx context.Context, open source, batch int, accept func(*link, jetstream.Msg)) {
+	for ctx.Err() == nil {
+		l, err := q.current()
+		if err == nil {
+			var c jetstream.Consumer
+			if c, err = open(ctx, l); err == nil {
+				err = q.pullFrom(ctx, l, c, batch, accept)
+			}
+		}
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if !errors.Is(err, errDown) {
+			q.cfg.Log.Warn("fetch from the queue", "error", err)
+		}
+		sleep(ctx, fetchPause) //nolint:errcheck // the loop looks at ctx
+	}
+}
+
+// pullFrom pulls until ctx or the link ends (nil), or a pull fails.
+func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, batch int, accept func(*link, jetstream.Msg)) error {
+	for ctx.Err() == nil && l.gone.Err() == nil {
+		err := func() error {
+			ctx, cancel := context.WithTimeout(ctx, fetchFor)
+			defer cancel()
+			defer context.AfterFunc(l.gone, cancel)()
+			msgs, err := c.Fetch(batch, jetstream.FetchContext(ctx))
+			if err != nil {
+				return err
+			}
+			for m := range msgs.Messages() {
+				accept(l, m)
+			}
+			if err := msgs.Error(); err != nil && ctx.Err() == nil {
+				return err
+			}
+			return nil
+		}()
+		if err != nil && ctx.Err() == nil && l.gone.Err() == nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepAlive tells the server, until the returned function is called, that a message is being worked on, so that it is
+// not handed out a second time.
+func (q *Queue) keepAlive(m jetstream.Msg) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(q.cfg.ackWait / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				m.InProgress() //nolint:errcheck // settling says what is wrong
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// guard calls h and turns a panic into an error, so that one message cannot take the process down.
+func guard(h func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return h()
+}

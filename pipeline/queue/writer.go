@@ -1,0 +1,308 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"mxhook/pipeline"
+)
+
+const (
+	// minBuffer is what a writer asks for first, and all it can count on when memory is short.
+	minBuffer = 4 * kib
+	// smallPart is the size from which a buffer that cannot grow is sent as a part at once.
+	smallPart = 64 * kib
+	// partWindow bounds the parts of one message that are under way at once.
+	partWindow = 4
+	// maxTransaction bounds a message's time in a writer: the janitor spares what is younger than an hour.
+	maxTransaction = 45 * time.Minute
+	// growWait bounds the wait for memory of a writer that holds some.
+	growWait = 100 * time.Millisecond
+	// purgeWait bounds the clean-up after an abort.
+	purgeWait = 5 * time.Second
+)
+
+// Writer takes the octets of one message into the queue. Up to Config.Inline octets wait in memory for Commit; of a
+// larger message parts are stored while it arrives. It is not safe for concurrent use.
+//
+// All writers share Config.InFlight bytes. A writer waits without bound only while it holds nothing; one that holds
+// octets and gets no more room sends them as a part, whose room comes back when it is stored. So many large messages
+// slow each other down, and never block each other.
+type Writer struct {
+	q       *Queue
+	ctx     context.Context // the transaction's; see Begin
+	env     pipeline.Envelope
+	key     string
+	shard   int
+	subject string
+	started time.Time
+
+	hash  hash.Hash
+	size  int64
+	buf   []byte // cap(buf) bytes of q.inFlight are ours
+	parts []*part
+	done  int   // parts before this index are not under way
+	err   error // the first failure; nothing works after it
+	ended bool
+}
+
+// part is a part under way; seq and err are set when done is closed.
+type part struct {
+	done chan struct{}
+	size int
+	seq  uint64
+	err  error
+}
+
+func newWriter(ctx context.Context, q *Queue, env pipeline.Envelope, key string, shard int, subject string) *Writer {
+	return &Writer{q: q, ctx: ctx, env: env, key: key, shard: shard, subject: subject, started: q.cfg.Now(), hash: sha256.New()}
+}
+
+// Write implements io.Writer. Its errors wrap pipeline.ErrStorage when storage ran short. It keeps nothing of p.
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.ended {
+		return 0, errors.New("write message: the writer has ended")
+	}
+	written := 0
+	for len(p) > 0 && w.err == nil {
+		if w.size+int64(len(p)) > w.q.cfg.MaxMessageSize {
+			w.fail(fmt.Errorf("more than the %d octets a message may have", w.q.cfg.MaxMessageSize))
+			break
+		}
+		if len(w.buf) == cap(w.buf) {
+			if err := w.makeRoom(); err != nil {
+				w.fail(err)
+				break
+			}
+		}
+		n := min(len(p), cap(w.buf)-len(w.buf))
+		w.buf = append(w.buf, p[:n]...)
+		w.hash.Write(p[:n])
+		w.size += int64(n)
+		written += n
+		p = p[n:]
+	}
+	return written, w.err
+}
+
+// Commit returns nil only when the message is durable in the mode of Status.Durability. After an error it may be
+// durable all the same: the sender's repeat is then a second message.
+func (w *Writer) Commit(ctx context.Context) (err error) {
+	if w.ended {
+		return errors.New("commit message: the writer has ended")
+	}
+	if err := w.q.enter(); err != nil {
+		w.Abort()
+		return fmt.Errorf("commit message: %w", err)
+	}
+	defer w.q.calls.Done()
+	start := time.Now()
+	_, err = w.commit(ctx)
+	w.q.metrics.committed(time.Since(start), err)
+	return err
+}
+
+func (w *Writer) commit(ctx context.Context) (*jetstream.PubAck, error) {
+	ack, err := w.store(ctx)
+	switch {
+	case err == nil:
+		w.finish(false)
+	case w.err != nil || refused(err):
+		w.finish(true)
+	default:
+		w.finish(false) // the head may be there
+	}
+	if err != nil {
+		return nil, fmt.Errorf("commit message: %w", err)
+	}
+	return ack, nil
+}
+
+// store stores what is left, and at last the head: with it the message exists. Errors before the head are in w.err.
+func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
+	if w.err == nil && w.q.cfg.Now().Sub(w.started) > maxTransaction {
+		w.fail(fmt.Errorf("it took more than %v", maxTransaction))
+	}
+	if len(w.parts) > 0 && len(w.buf) > 0 && w.err == nil {
+		w.send()
+	}
+	rec := mailRecord{Size: w.size, SHA256: w.hash.Sum(nil)}
+	if len(w.parts) > 0 {
+		w.waitParts(0)
+		rec.PartKey = w.key
+		for _, p := range w.parts {
+			rec.Parts = append(rec.Parts, p.seq)
+		}
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	w.env.Size = w.size
+	rec.Envelope = recordEnvelope(w.env)
+	frame, err := encodeFrame(kindMail, rec, w.buf)
+	if err != nil {
+		w.fail(err)
+		return nil, w.err
+	}
+	ack, err := w.q.publish(ctx, w.subject, token(w.key), nil, frame)
+	if err != nil {
+		return nil, err
+	}
+	w.q.sinceLook.Add(int64(len(frame)))
+	return ack, nil
+}
+
+// Abort drops the message and what was stored of it. It does nothing after Commit.
+func (w *Writer) Abort() {
+	if !w.ended {
+		w.finish(true)
+	}
+}
+
+// finish gives everything back and, when purge is set, removes the parts.
+func (w *Writer) finish(purge bool) {
+	w.ended = true
+	w.waitParts(0)
+	w.release(cap(w.buf))
+	w.buf = nil
+	if !purge || len(w.parts) == 0 {
+		return
+	}
+	// The transaction's context may have ended; what stays behind goes with the janitor.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), purgeWait)
+	defer cancel()
+	l, err := w.q.current()
+	if err == nil {
+		err = l.mail[w.shard].Purge(ctx, jetstream.WithPurgeSubject(mailPart(w.shard, w.key)))
+	}
+	if err != nil && !errors.Is(err, errClosed) {
+		w.q.cfg.Log.Warn("remove the parts of an aborted message", "message", w.env.ID, "error", err)
+	}
+}
+
+func (w *Writer) fail(err error) {
+	if w.err == nil {
+		w.err = fmt.Errorf("write message: %w", err)
+	}
+}
+
+// makeRoom lets the buffer grow, or sends it as a part and starts a new one.
+func (w *Writer) makeRoom() error {
+	full := w.q.cfg.Inline
+	if c := cap(w.buf); c > 0 && c < full {
+		if size := min(2*c, full); w.grow(size) {
+			return nil
+		}
+	}
+	if cap(w.buf) > 0 {
+		if err := w.q.admit(0); err != nil {
+			return err
+		}
+		w.send()
+		w.waitParts(partWindow - 1)
+		if w.err != nil {
+			return w.err
+		}
+	}
+	return w.newBuffer()
+}
+
+// grow tries for a buffer of that size, if need be by waiting for parts of this message, and briefly for others.
+func (w *Writer) grow(size int) bool {
+	more := int64(size - cap(w.buf))
+	for !w.q.inFlight.TryAcquire(more) {
+		if w.waitOldest() {
+			continue
+		}
+		if cap(w.buf) >= smallPart {
+			return false
+		}
+		ctx, cancel := context.WithTimeout(w.ctx, growWait)
+		err := w.q.inFlight.Acquire(ctx, more)
+		cancel()
+		if err != nil {
+			return false
+		}
+		break
+	}
+	w.q.inFlightBytes.Add(more)
+	w.buf = append(make([]byte, 0, size), w.buf...)
+	return true
+}
+
+// newBuffer gets a buffer for a writer that has none: a full one for a message known to be large, if there is room.
+func (w *Writer) newBuffer() error {
+	size := minBuffer
+	for len(w.parts) > 0 {
+		if w.q.inFlight.TryAcquire(int64(w.q.cfg.Inline)) {
+			size = w.q.cfg.Inline
+			break
+		}
+		if !w.waitOldest() {
+			break
+		}
+	}
+	if size == minBuffer {
+		// Nothing of ours is held here: no buffer, no part under way.
+		if err := w.q.inFlight.Acquire(w.ctx, int64(size)); err != nil {
+			return fmt.Errorf("wait for memory: %w", err)
+		}
+	}
+	w.q.inFlightBytes.Add(int64(size))
+	w.buf = make([]byte, 0, size)
+	return nil
+}
+
+func (w *Writer) release(n int) {
+	if n > 0 {
+		w.q.inFlightBytes.Add(-int64(n))
+		w.q.inFlight.Release(int64(n))
+	}
+}
+
+// send starts to store the buffer as the next part; the room of the buffer comes back when that is done.
+func (w *Writer) send() {
+	body := w.buf
+	w.buf = nil
+	p := &part{done: make(chan struct{}), size: len(body)}
+	id := fmt.Sprintf("%s.%d", token(w.key), len(w.parts))
+	w.parts = append(w.parts, p)
+	go func() {
+		defer close(p.done)
+		defer w.release(cap(body))
+		ack, err := w.q.publish(w.ctx, mailPart(w.shard, w.key), id, nil, body)
+		if err != nil {
+			p.err = err
+			return
+		}
+		p.seq = ack.Sequence
+		w.q.sinceLook.Add(int64(p.size))
+	}()
+}
+
+// waitParts waits until at most n parts are under way.
+func (w *Writer) waitParts(n int) {
+	for len(w.parts)-w.done > n {
+		w.waitOldest()
+	}
+}
+
+// waitOldest waits for the oldest part under way and takes over its error; false when there is none.
+func (w *Writer) waitOldest() bool {
+	if w.done == len(w.parts) {
+		return false
+	}
+	p := w.parts[w.done]
+	w.done++
+	<-p.done
+	if p.err != nil {
+		w.fail(p.err)
+	}
+	return true
+}
