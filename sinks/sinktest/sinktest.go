@@ -263,7 +263,7 @@ func checkTexts(in *Instance, resp pipeline.Response, err error) error {
 		texts = append(texts, err.Error())
 	}
 	if len(resp.Detail) > 1<<10 {
-		return fmt.Errorf("Detail has %d octets, at most 1024 are allowed", len(resp.Detail))
+		return fmt.Errorf("the Detail has %d octets, at most 1024 are allowed", len(resp.Detail))
 	}
 	for _, text := range texts {
 		if !utf8.ValidString(text) {

@@ -1,0 +1,158 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"mxhook/pipeline"
+)
+
+// octets stands in the wire structs for a string that is the base64 of so many octets. They are read when the body is
+// written, never held as a string.
+type octets struct {
+	size int64
+	open func() io.Reader
+}
+
+func octetsOf(b []byte) *octets {
+	return &octets{size: int64(len(b)), open: func() io.Reader { return bytes.NewReader(b) }}
+}
+
+// octetsMark is what an octets is in the skeleton. It is valid JSON, and encoding/json never writes it for a string of
+// the mail: it does not escape a "b", and a backslash of the mail is doubled by it.
+const octetsMark = `"\u0062ase64"`
+
+// MarshalJSON implements json.Marshaler.
+func (*octets) MarshalJSON() ([]byte, error) { return []byte(octetsMark), nil }
+
+// body is one payload, ready to be read as often as needed; each time the same octets come out. It holds the JSON
+// without attachments and raw mail in memory, and produces those while it is read. Safe for concurrent use.
+type body struct {
+	// texts and contents alternate: texts[0], contents[0], texts[1], ...
+	texts    [][]byte
+	contents []*octets
+	size     int64
+}
+
+// EncodePayload writes the payload for a delivery, version 1, to w. An error is permanent when it is the delivery's.
+func EncodePayload(w io.Writer, d *pipeline.Delivery, o PayloadOptions) error {
+	b, err := newBody(d, o)
+	if err != nil {
+		return pipeline.Permanent(err)
+	}
+	switch _, err := io.Copy(w, b.open()); {
+	case errors.Is(err, errLength):
+		return pipeline.Permanent(fmt.Errorf("build the payload: %w", err))
+	case err != nil:
+		return fmt.Errorf("write the payload: %w", err)
+	}
+	return nil
+}
+
+func newBody(d *pipeline.Delivery, o PayloadOptions) (*body, error) {
+	p := newPayload(d, o)
+	b := &body{}
+	if m := p.Data.Message; m != nil {
+		for _, a := range m.Attachments {
+			if a.Content != nil {
+				b.contents = append(b.contents, a.Content)
+			}
+		}
+	}
+	if p.Data.Raw.Content != nil {
+		b.contents = append(b.contents, p.Data.Raw.Content)
+	}
+
+	var skeleton bytes.Buffer
+	encoder := json.NewEncoder(&skeleton)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(p); err != nil {
+		return nil, fmt.Errorf("encode the payload: %w", err)
+	}
+	b.texts = bytes.Split(bytes.TrimSuffix(skeleton.Bytes(), []byte("\n")), []byte(octetsMark))
+	if len(b.texts) != len(b.contents)+1 {
+		return nil, fmt.Errorf("encode the payload: %d places for %d contents", len(b.texts)-1, len(b.contents))
+	}
+	for _, text := range b.texts {
+		b.size += int64(len(text))
+	}
+	for _, c := range b.contents {
+		b.size += int64(len(`""`)) + (c.size+2)/3*4
+	}
+	return b, nil
+}
+
+// open returns a reader of the whole body: size octets, or an error when an attachment is not as long as it was said
+// to be.
+func (b *body) open() io.Reader {
+	quote := []byte(`"`)
+	rs := make([]io.Reader, 0, 4*len(b.contents)+1)
+	for i, text := range b.texts {
+		if i > 0 {
+			c := b.contents[i-1]
+			rs = append(rs, bytes.NewReader(quote), &base64Reader{src: c.open(), left: c.size}, bytes.NewReader(quote))
+		}
+		rs = append(rs, bytes.NewReader(text))
+	}
+	return io.MultiReader(rs...)
+}
+
+var errLength = errors.New("content is not as long as its size says")
+
+// base64Chunk is how many octets are encoded at a time; a multiple of 3.
+const base64Chunk = 24 << 10
+
+// base64Reader reads the base64 of src (RFC 4648 4), which must hold exactly left octets.
+type base64Reader struct {
+	src     io.Reader
+	left    int64
+	in, out []byte
+	encoded []byte
+	err     error
+}
+
+// Read implements io.Reader.
+func (r *base64Reader) Read(p []byte) (int, error) {
+	if len(r.out) == 0 && r.err == nil {
+		r.err = r.fill()
+	}
+	if len(r.out) == 0 {
+		return 0, r.err
+	}
+	n := copy(p, r.out)
+	r.out = r.out[n:]
+	return n, nil
+}
+
+// fill encodes the next chunk into out.
+func (r *base64Reader) fill() error {
+	if r.left == 0 {
+		var one [1]byte
+		switch n, err := io.ReadFull(r.src, one[:]); {
+		case n > 0:
+			return errLength
+		case err != io.EOF:
+			return err
+		}
+		return io.EOF
+	}
+	n := int(min(r.left, base64Chunk))
+	if r.in == nil {
+		r.in = make([]byte, n)
+		r.encoded = make([]byte, base64.StdEncoding.EncodedLen(n))
+	}
+	switch _, err := io.ReadFull(r.src, r.in[:n]); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errLength
+	case err != nil:
+		return err
+	}
+	r.left -= int64(n)
+	r.out = r.encoded[:base64.StdEncoding.EncodedLen(n)]
+	base64.StdEncoding.Encode(r.out, r.in[:n])
+	return nil
+}

@@ -1,0 +1,174 @@
+package webhook
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Header is one header field that a sink adds to its requests.
+type Header struct{ Name, Value string }
+
+// Options configures one webhook sink. URL and Secrets are needed, the rest has defaults.
+type Options struct {
+	// Sink is the configured name, for metrics.
+	Sink string
+	// URL is the endpoint, http or https. User information in it becomes basic authentication.
+	URL string
+	// Secrets sign every request: "whsec_..." (HMAC-SHA256) or "whsk_..." (ed25519; the whole body is then held in
+	// memory). Several are a rotation, at most 8.
+	Secrets []string
+	// Headers are added to every request, at most 64.
+	Headers []Header
+	// Raw puts the mail as received into raw.content.
+	Raw bool
+	// OmitAttachments leaves the octets of attachments out of the payload.
+	OmitAttachments bool
+	// PermanentStatuses send a delivery to the dead letters at once, besides 410.
+	PermanentStatuses []int
+	// AllowPrivate switches the address guard off; AllowNetworks lets it pass these networks besides the public internet.
+	AllowPrivate  bool
+	AllowNetworks []netip.Prefix
+	// TLS has the endpoint's CA and our client certificate, where they are not the system's; nil is the default.
+	TLS *tls.Config
+	// Concurrency is the number of connections (default 16).
+	Concurrency int
+	// ConnectTimeout bounds resolving and connecting, and once more the TLS handshake (default 5 s). ResponseTimeout
+	// bounds the wait for the answer once the request is sent (default: only the attempt's deadline does). IdleTimeout is
+	// how long an unused connection is kept (default 60 s).
+	ConnectTimeout, ResponseTimeout, IdleTimeout time.Duration
+	// Version is ours, for the user agent.
+	Version string
+	// Now is the clock (default time.Now).
+	Now func() time.Time
+	// Metrics may be nil.
+	Metrics *Metrics
+}
+
+func (o Options) withDefaults() Options {
+	if o.Concurrency == 0 {
+		o.Concurrency = 16
+	}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = 5 * time.Second
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = time.Minute
+	}
+	if o.Version == "" {
+		o.Version = "devel"
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+const (
+	maxURL     = 2048
+	maxHeaders = 64
+)
+
+// endpoint reads the URL. The user information comes apart, so that the URL can be used in requests without it.
+// Errors do not quote the URL: it may hold a password.
+func (o Options) endpoint() (*url.URL, *url.Userinfo, error) {
+	if o.URL == "" {
+		return nil, nil, errors.New("url is missing: set it to the http or https address of the endpoint")
+	}
+	if len(o.URL) > maxURL {
+		return nil, nil, fmt.Errorf("url is longer than %d octets", maxURL)
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return nil, nil, errors.New("url is not valid: percent-encode special characters in user name, password and path")
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, nil, errors.New("url must start with http:// or https://")
+	case u.Hostname() == "":
+		return nil, nil, errors.New("url has no host")
+	case u.Fragment != "":
+		return nil, nil, errors.New("url has a fragment (#...), which is never sent: remove it")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return nil, nil, errors.New("url has no valid port")
+		}
+	}
+	user := u.User
+	u.User = nil
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u, user, nil
+}
+
+// header returns the fields that all requests have in common.
+func (o Options) header(user *url.Userinfo) (http.Header, error) {
+	if len(o.Headers) > maxHeaders {
+		return nil, fmt.Errorf("%d headers: at most %d", len(o.Headers), maxHeaders)
+	}
+	h := http.Header{}
+	for _, f := range o.Headers {
+		name := http.CanonicalHeaderKey(f.Name)
+		switch {
+		case !httpguts.ValidHeaderFieldName(f.Name):
+			return nil, fmt.Errorf("header %q: not a field name", f.Name)
+		case reserved(name):
+			return nil, fmt.Errorf("header %q: is reserved, remove it", f.Name)
+		case !httpguts.ValidHeaderFieldValue(f.Value):
+			return nil, fmt.Errorf("header %q: its value has control characters", f.Name)
+		}
+		h.Add(name, f.Value)
+	}
+	if user != nil {
+		if h.Get("Authorization") != "" {
+			return nil, errors.New("url has user information and headers has Authorization: remove one of them")
+		}
+		password, _ := user.Password()
+		r := http.Request{Header: h}
+		r.SetBasicAuth(user.Username(), password)
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("User-Agent", "mxhook/"+o.Version)
+	return h, nil
+}
+
+// reserved reports whether a header field is ours to write or belongs to one connection (RFC 9110 7.6.1).
+func reserved(canonicalName string) bool {
+	switch canonicalName {
+	case "Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host",
+		"Idempotency-Key", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te",
+		"Traceparent", "Tracestate", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "X-Idempotency-Key":
+		return true
+	}
+	return strings.HasPrefix(canonicalName, "Webhook-")
+}
+
+func (o Options) checkRest() error {
+	for _, status := range o.PermanentStatuses {
+		if status < 300 || status > 599 {
+			return fmt.Errorf("permanent_statuses: %d is not a status of failure (300 to 599)", status)
+		}
+	}
+	for _, p := range o.AllowNetworks {
+		if !p.IsValid() {
+			return errors.New("allow_networks: write networks as 10.1.0.0/16")
+		}
+	}
+	if o.Concurrency < 0 || o.ConnectTimeout < 0 || o.ResponseTimeout < 0 || o.IdleTimeout < 0 {
+		return errors.New("concurrency and timeouts cannot be negative")
+	}
+	if !httpguts.ValidHeaderFieldValue(o.Version) {
+		return errors.New("version has control characters")
+	}
+	return nil
+}

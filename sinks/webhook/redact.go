@@ -1,0 +1,77 @@
+package webhook
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+const redacted = "[redacted]"
+
+// minSecret is the length from which a configured value is cut out of texts; shorter ones would tear up words and
+// guard nothing.
+const minSecret = 4
+
+// newRedactor returns a replacer that cuts everything secret of a sink out of a text: its secrets, the values of its
+// header fields, user information, path segments and query of its URL, each also as it looks in a URL, in base64 (basic
+// authentication) and in JSON. Endpoints do echo requests in their answers.
+func newRedactor(o Options, target *url.URL, user *url.Userinfo) *strings.Replacer {
+	var secrets []string
+	for _, s := range o.Secrets {
+		_, key, _ := strings.Cut(s, "_")
+		secrets = append(secrets, s, key)
+	}
+	for _, h := range o.Headers {
+		secrets = append(secrets, h.Value)
+		if _, credentials, ok := strings.Cut(h.Value, " "); ok {
+			secrets = append(secrets, credentials)
+		}
+	}
+	if user != nil {
+		password, _ := user.Password()
+		secrets = append(secrets, password, user.String(),
+			base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	secrets = append(secrets, target.RawQuery)
+	for _, values := range target.Query() {
+		secrets = append(secrets, values...)
+	}
+	for segment := range strings.SplitSeq(target.Path, "/") {
+		if len(segment) >= 16 { // a token in the path; shorter ones are words
+			secrets = append(secrets, segment)
+		}
+	}
+
+	var forms []string
+	for _, s := range secrets {
+		if len(s) >= minSecret {
+			forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s), strings.ReplaceAll(s, "/", `\/`), inJSON(s))
+		}
+	}
+	// The longest first: a secret must not be torn by a shorter one that it contains.
+	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
+	pairs := make([]string, 0, 2*len(forms))
+	for _, f := range slices.Compact(forms) {
+		pairs = append(pairs, f, redacted)
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+func inJSON(s string) string {
+	quoted, err := json.Marshal(s)
+	if err != nil { // cannot happen to a string
+		return s
+	}
+	return string(quoted[1 : len(quoted)-1])
+}
+
+// redactedError has the text of err without secrets, and err's marks.
+type redactedError struct {
+	text string
+	err  error
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.err }
