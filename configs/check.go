@@ -1,0 +1,398 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/mail"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mxhook/ingest"
+	"mxhook/rules"
+)
+
+// checker finds what is wrong with a configuration whose keys and types are right. What the strict pass has already
+// complained about is not complained about again in other words.
+type checker struct {
+	*strict
+	cfg *Config
+}
+
+// at finds the place of a key, or of the nearest group around it.
+func (c *checker) at(key string) place {
+	for {
+		if p, ok := c.places[key]; ok {
+			return p
+		}
+		if key == "" {
+			break
+		}
+		key = key[:max(0, strings.LastIndexAny(key, ".["))]
+	}
+	if c.placed {
+		return place{line: 1, column: 1}
+	}
+	return place{}
+}
+
+func (c *checker) add(key, format string, args ...any) *Mistake {
+	p := c.at(key)
+	m := &Mistake{File: c.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: fmt.Sprintf(format, args...)}
+	if !c.broken(key, false) {
+		c.mistakes = append(c.mistakes, m)
+	}
+	return m
+}
+
+func (c *checker) warn(key, format string, args ...any) {
+	c.add(key, format, args...).Warning = true
+}
+
+// broken reports whether the strict pass has complained about the key, or about a group around it; with inside, also
+// about anything in it.
+func (c *checker) broken(key string, inside bool) bool {
+	return slices.ContainsFunc(c.mistakes, func(m *Mistake) bool {
+		return !m.Warning && (m.Key == key || m.Key != "" && isBelow(key, m.Key) || inside && isBelow(m.Key, key))
+	})
+}
+
+// isBelow reports whether the key is inside of the group.
+func isBelow(key, group string) bool {
+	rest, ok := strings.CutPrefix(key, group)
+	return ok && (group == "" || strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "["))
+}
+
+func (c *checker) check() {
+	if c.cfg.DataDir == "" {
+		c.add("data_dir", "the folder is missing; name one, like /var/lib/mxhook")
+	}
+	c.smtp()
+	c.domains()
+	c.dns()
+	c.sinks()
+	c.rules()
+	c.tests()
+	c.queue()
+	c.process()
+}
+
+// sinkName is what a sink's or listener's name looks like: it is in ids, metrics and file names.
+var sinkName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
+
+func (c *checker) name(key, name, what string, seen map[string]bool) {
+	switch {
+	case name == "":
+		if !c.broken(key[:strings.LastIndexByte(key, '.')], true) {
+			c.add(key, "the %s has no name; give it one", what)
+		}
+	case !sinkName.MatchString(name):
+		c.add(key, "%q is not a name for a %s; use a-z, 0-9, _ and -, at most 40 of them", name, what)
+	case seen[name]:
+		c.add(key, "the name %q is taken by another %s; choose another", name, what)
+	}
+	seen[name] = true
+}
+
+// oneOf checks a word with few values.
+func (c *checker) oneOf(key, value string, values ...string) {
+	if slices.Contains(values, value) {
+		return
+	}
+	advice := "write " + strings.Join(values[:len(values)-1], ", ") + " or " + values[len(values)-1]
+	if len(values) == 1 {
+		advice = "write " + values[0]
+	}
+	if near, ok := rules.Nearest(value, values); ok && near != "" {
+		advice = "did you mean " + near + "?"
+	}
+	c.add(key, "%q is not known here; %s", value, advice)
+}
+
+func between[N int | Size](c *checker, key string, n, low, high N) {
+	if n < low || n > high {
+		c.add(key, "%v is not between %v and %v", n, low, high)
+	}
+}
+
+func (c *checker) duration(key string, d Duration, low, high time.Duration) {
+	if time.Duration(d) < low || time.Duration(d) > high {
+		c.add(key, "%v is not between %v and %v", d, Duration(low), Duration(high))
+	}
+}
+
+// address checks where to listen. It returns the host; ok is false after a complaint.
+func (c *checker) address(key, address string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		switch {
+		case address == "":
+			c.add(key, `the address is missing; write ":25" or "192.0.2.1:25"`)
+		case onlyDigits(address):
+			c.add(key, `%q has no colon; write ":%s"`, address, address)
+		default:
+			c.add(key, `%q is not an address with a port; write ":25", "192.0.2.1:25" or "[2001:db8::1]:25"`, address)
+		}
+		return "", false
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		c.add(key, "%q is not a port; write a number from 1 to 65535", port)
+		return "", false
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		c.add(key, `%q is not an IP address of this host; leave it away for all of them: ":%s"`, host, port)
+		return "", false
+	}
+	return host, true
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
+}
+
+func (c *checker) smtp() {
+	s := &c.cfg.SMTP
+	// A host name is checked as the front end checks domains; it has no wildcard.
+	if _, err := ingest.NewDomains([]ingest.Domain{{Name: s.Hostname}}); err != nil || strings.Contains(s.Hostname, "*") {
+		c.add("smtp.hostname", "%q is not a host name; write the name that the MX record points to, like mx.example.com", s.Hostname)
+	}
+	if len(s.Listeners) == 0 {
+		c.add("smtp.listeners", `there is no listener; add one: {name: mx, address: ":25"}`)
+	}
+	names, addresses := map[string]bool{}, map[string]bool{}
+	secured := false
+	for i, l := range s.Listeners {
+		key := fmt.Sprintf("smtp.listeners[%d]", i)
+		c.name(key+".name", l.Name, "listener", names)
+		host, ok := c.address(key+".address", l.Address)
+		if ok && addresses[l.Address] && !strings.HasSuffix(l.Address, ":0") {
+			c.add(key+".address", "%q is the address of another listener too; remove one", l.Address)
+		}
+		addresses[l.Address] = true
+		if l.Protocol == "lmtp" {
+			c.add(key+".protocol", "lmtp is not spoken yet; write smtp")
+		} else {
+			c.oneOf(key+".protocol", l.Protocol, "smtp")
+		}
+		c.oneOf(key+".tls", l.TLS, "none", "starttls", "implicit")
+		switch {
+		case l.TLS == "starttls" || l.TLS == "implicit":
+			secured = true
+			if s.TLS.CertFile == "" || s.TLS.KeyFile == "" {
+				c.add(key+".tls", "%s needs a certificate; set smtp.tls.cert_file and smtp.tls.key_file, or tls: none", l.TLS)
+			}
+		case l.TLS == "none" && ok && !isLoopback(host):
+			c.warn(key+".tls", "mail arrives in clear text; set smtp.tls and tls: starttls")
+		}
+	}
+	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
+		if !secured { // with a secured listener this has been said
+			c.add("smtp.tls", "a certificate and its key belong together; set both cert_file and key_file")
+		}
+	}
+	between(c, "smtp.limits.message_size", s.Limits.MessageSize, 64*kibibyte, 256<<20)
+	between(c, "smtp.limits.recipients", s.Limits.Recipients, 1, 10_000)
+	between(c, "smtp.limits.connections", s.Limits.Connections, 1, 1_000_000)
+	between(c, "smtp.limits.connections_per_ip", s.Limits.ConnectionsPerIP, 1, 1_000_000)
+	c.duration("smtp.timeouts.handshake", s.Timeouts.Handshake, time.Second, time.Hour)
+	c.duration("smtp.timeouts.command", s.Timeouts.Command, time.Second, day)
+	c.duration("smtp.timeouts.data", s.Timeouts.Data, time.Second, day)
+	c.duration("smtp.timeouts.transfer", s.Timeouts.Transfer, time.Second, day)
+	c.duration("smtp.timeouts.write", s.Timeouts.Write, time.Second, time.Hour)
+}
+
+func (c *checker) domains() {
+	ds := c.cfg.Domains
+	if len(ds) == 0 && !c.broken("domains", true) {
+		c.add("domains", "there is no domain, so no mail would be taken; add one: - domain: example.com")
+	}
+	seen := map[string]bool{}
+	for i := range ds {
+		d := &ds[i]
+		key := fmt.Sprintf("domains[%d]", i)
+		switch {
+		case d.Domain == "":
+			if !c.broken(key, true) {
+				c.add(key, "the domain is missing; add domain: example.com")
+			}
+			continue
+		case seen[strings.ToLower(d.Domain)]:
+			c.add(key+".domain", "%s is configured twice; put all of its recipients into one entry", d.Domain)
+		}
+		seen[strings.ToLower(d.Domain)] = true
+		if err := tryDomain(ingest.Domain{Name: d.Domain}); err != "" {
+			c.add(key+".domain", "%s", err)
+		}
+		if err := tryDomain(ingest.Domain{Name: "example.com", TagSeparator: d.TagSeparator}); err != "" {
+			c.add(key+".tag_separator", "%s", err)
+		}
+		for j, r := range d.Recipients {
+			if err := tryDomain(ingest.Domain{Name: "example.com", Recipients: []string{r}}); err != "" {
+				c.add(fmt.Sprintf("%s.recipients[%d]", key, j), "%s", err)
+			}
+		}
+	}
+	if !c.broken("domains", true) {
+		if _, err := ingest.NewDomains(c.cfg.IngestDomains()); err != nil {
+			c.add("domains", "%s", oneLine(err.Error()))
+		}
+	}
+}
+
+// tryDomain returns what the front end says against a domain, without naming it: the key does.
+func tryDomain(d ingest.Domain) string {
+	_, err := ingest.NewDomains([]ingest.Domain{d})
+	if err == nil {
+		return ""
+	}
+	text := oneLine(err.Error())
+	prefix := fmt.Sprintf("domain %q", d.Name)
+	for _, r := range d.Recipients {
+		prefix += fmt.Sprintf(", recipient %q", r)
+	}
+	if rest, ok := strings.CutPrefix(text, prefix+": "); ok {
+		text = rest
+		switch {
+		case len(d.Recipients) > 0:
+			text = fmt.Sprintf("%q: %s", d.Recipients[0], text)
+		case d.TagSeparator == "":
+			text = fmt.Sprintf("%q: %s", d.Name, text)
+		}
+	}
+	return text
+}
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
+
+func (c *checker) dns() {
+	for i, s := range c.cfg.DNS.Servers {
+		_, addrErr := netip.ParseAddr(s)
+		_, portErr := netip.ParseAddrPort(s)
+		if addrErr != nil && portErr != nil {
+			c.add(fmt.Sprintf("dns.servers[%d]", i), "%q is not the address of a DNS server; write 192.0.2.53 or 192.0.2.53:53", s)
+		}
+	}
+	c.duration("dns.timeout", c.cfg.DNS.Timeout, 100*time.Millisecond, time.Minute)
+}
+
+// rules compiles them and translates what package rules finds.
+func (c *checker) rules() {
+	if len(c.cfg.Rules) == 0 && len(c.cfg.Default) == 0 && !c.broken("rules", true) && !c.broken("default", true) {
+		c.add("rules", "there is neither a rule nor a default, so all mail would become dead letters; add default: [NAME OF A SINK]")
+	}
+	table, err := c.cfg.Table()
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		for _, e := range joined.Unwrap() {
+			var f *rules.Finding
+			if errors.As(e, &f) {
+				c.finding(f)
+			}
+		}
+	}
+	switch {
+	case c.broken("sinks", true): // the names of the sinks are not known
+		return
+	case err != nil: // unknown sinks do not depend on the conditions
+		c.sinksOfRules()
+		return
+	}
+	for _, f := range table.Check(c.sinkNames()) {
+		c.finding(&f)
+	}
+}
+
+// sinksOfRules looks for unknown sinks when the rules do not compile.
+func (c *checker) sinksOfRules() {
+	for i, r := range c.cfg.Rules {
+		c.known(fmt.Sprintf("rules[%d].to", i), r.To)
+	}
+	c.known("default", c.cfg.Default)
+}
+
+// known complains about sinks that there are not.
+func (c *checker) known(key string, to []string) {
+	names := c.sinkNames()
+	for i, sink := range to {
+		if !slices.Contains(names, sink) && !c.broken("sinks", true) {
+			c.add(fmt.Sprintf("%s[%d]", key, i), "%s", unknownSink(sink, names))
+		}
+	}
+}
+
+func (c *checker) finding(f *rules.Finding) {
+	key := fmt.Sprintf("rules[%d].%s", f.Rule, f.Field)
+	if f.Rule < 0 {
+		key = "default" + f.Field
+	}
+	if f.Field == "name" && f.Name == "" && c.broken(fmt.Sprintf("rules[%d]", f.Rule), true) {
+		return // the key name is probably misspelt
+	}
+	if f.Field == "to" && c.broken(fmt.Sprintf("rules[%d]", f.Rule), true) {
+		return
+	}
+	p := c.at(key)
+	m := &Mistake{Warning: f.Warning, File: c.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: f.Text, Snippet: f.Snippet}
+	if f.Field == "when" && f.Line > 0 {
+		m.Line, m.Column = f.Line, f.Column
+	}
+	c.mistakes = append(c.mistakes, m)
+}
+
+func (c *checker) sinkNames() []string {
+	var names []string
+	for _, s := range c.cfg.Sinks {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func (c *checker) tests() {
+	seen := map[string]bool{}
+	for i, t := range c.cfg.Tests {
+		key := fmt.Sprintf("tests[%d]", i)
+		if c.broken(key, true) {
+			continue
+		}
+		switch {
+		case t.Name == "":
+			c.add(key+".name", "the test has no name; say what it shows")
+		case seen[t.Name]:
+			c.add(key+".name", "the name is taken by another test; choose another")
+		}
+		seen[t.Name] = true
+		if t.Mail == "" {
+			c.add(key+".mail", "the mail is missing; name a file with one")
+		}
+		if t.Recipient == "" {
+			c.add(key+".recipient", "the recipient is missing; name an address")
+		} else {
+			c.mailbox(key+".recipient", t.Recipient)
+		}
+		if t.From != "" && t.From != "<>" {
+			c.mailbox(key+".from", t.From)
+		}
+		if _, err := netip.ParseAddr(t.IP); t.IP != "" && err != nil {
+			c.add(key+".ip", "%q is not an IP address", t.IP)
+		}
+		c.known(key+".expect", t.Expect)
+	}
+}
+
+func unknownSink(sink string, sinks []string) string {
+	if near, ok := rules.Nearest(sink, sinks); ok {
+		return fmt.Sprintf("there is no sink %q; did you mean %s?", sink, near)
+	}
+	return fmt.Sprintf("there is no sink %q; there are %s", sink, strings.Join(sinks, ", "))
+}
+
+func (c *checker) mailbox(key, address string) {
+	if a, err := mail.ParseAddress(address); err != nil || a.Name != "" || !strings.HasSuffix(address, a.Address[strings.LastIndexByte(a.Address, '@'):]) {
+		c.add(key, "%q is not a mail address; write one like alice@example.org", address)
+	}
+}

@@ -1,0 +1,281 @@
+// Package configs is the configuration: its type, how a file becomes one, everything that can be wrong with it, and,
+// beside the code, the annotated mxhook.yaml and the examples.
+package configs
+
+import (
+	"runtime"
+	"time"
+
+	"mxhook/ingest"
+	"mxhook/pipeline"
+	"mxhook/rules"
+)
+
+// Config is one configuration. Nobody changes it after Load; a reload makes another one. What each key means stands in
+// mxhook.yaml.
+type Config struct {
+	DataDir     string      `yaml:"data_dir"`
+	SMTP        SMTP        `yaml:"smtp"`
+	Domains     []Domain    `yaml:"domains"`
+	DNS         DNS         `yaml:"dns"`
+	Sinks       []Sink      `yaml:"sinks"`
+	Rules       []Rule      `yaml:"rules"`
+	Default     []string    `yaml:"default"`
+	Tests       []Test      `yaml:"tests"`
+	Queue       Queue       `yaml:"queue"`
+	DeadLetters DeadLetters `yaml:"dead_letters"`
+	Limits      Limits      `yaml:"limits"`
+	Ops         Ops         `yaml:"ops"`
+	Log         Log         `yaml:"log"`
+
+	// whens has where each rule's condition stands, by index.
+	whens []when
+}
+
+// SMTP is the front end.
+type SMTP struct {
+	Hostname  string       `yaml:"hostname"`
+	Listeners []Listener   `yaml:"listeners"`
+	TLS       TLS          `yaml:"tls"`
+	Limits    SMTPLimits   `yaml:"limits"`
+	Timeouts  SMTPTimeouts `yaml:"timeouts"`
+}
+
+// Listener is one address that mail is received on. Protocol is "smtp"; TLS is "none", "starttls" or "implicit".
+type Listener struct {
+	Name     string `yaml:"name"`
+	Address  string `yaml:"address"`
+	Protocol string `yaml:"protocol"`
+	TLS      string `yaml:"tls"`
+}
+
+// TLS names the files of the certificate chain and its key, PEM.
+type TLS struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// SMTPLimits bound what clients may ask for.
+type SMTPLimits struct {
+	MessageSize      Size `yaml:"message_size"`
+	Recipients       int  `yaml:"recipients"`
+	Connections      int  `yaml:"connections"`
+	ConnectionsPerIP int  `yaml:"connections_per_ip"`
+}
+
+// SMTPTimeouts bound how long clients may take.
+type SMTPTimeouts struct {
+	Handshake Duration `yaml:"handshake"`
+	Command   Duration `yaml:"command"`
+	Data      Duration `yaml:"data"`
+	Transfer  Duration `yaml:"transfer"`
+	Write     Duration `yaml:"write"`
+}
+
+// Domain is a domain that mail is taken for.
+type Domain struct {
+	Domain       string   `yaml:"domain"`
+	Recipients   []string `yaml:"recipients"`
+	TagSeparator string   `yaml:"tag_separator"`
+}
+
+// DNS is how names are resolved; no Servers means those of the system.
+type DNS struct {
+	Servers []string `yaml:"servers"`
+	Timeout Duration `yaml:"timeout"`
+}
+
+// Sink is one destination. Exactly one of Webhook and File is set.
+type Sink struct {
+	Name              string   `yaml:"name"`
+	Concurrency       int      `yaml:"concurrency"`
+	Timeout           Duration `yaml:"timeout"`
+	Retry             Retry    `yaml:"retry"`
+	PermanentStatuses []int    `yaml:"permanent_statuses"`
+	Webhook           *Webhook `yaml:"webhook"`
+	File              *File    `yaml:"file"`
+}
+
+// Retry is the schedule of a sink.
+type Retry struct {
+	Steps  []Duration `yaml:"steps"`
+	Every  Duration   `yaml:"every"`
+	MaxAge Duration   `yaml:"max_age"`
+	Jitter float64    `yaml:"jitter"`
+}
+
+// Webhook is an HTTP endpoint. After Load, Secrets holds Secret too, and Sink.Timeout the Timeout that is set here.
+type Webhook struct {
+	URL             string   `yaml:"url"`
+	Secret          Secret   `yaml:"secret"`
+	Secrets         []Secret `yaml:"secrets"`
+	Timeout         Duration `yaml:"timeout"`
+	Headers         []Header `yaml:"headers"`
+	AllowPrivate    bool     `yaml:"allow_private"`
+	AllowNetworks   []string `yaml:"allow_networks"`
+	Raw             bool     `yaml:"raw"`
+	OmitAttachments bool     `yaml:"omit_attachments"`
+}
+
+// Header is a header field of requests. Its value is often a credential.
+type Header struct {
+	Name  string `yaml:"name"`
+	Value Secret `yaml:"value"`
+}
+
+// File is a folder; Layout is "maildir" or "eml".
+type File struct {
+	Dir    string `yaml:"dir"`
+	Layout string `yaml:"layout"`
+}
+
+// Rule is a rule; see package rules.
+type Rule struct {
+	Name string   `yaml:"name"`
+	When string   `yaml:"when" references:"no"`
+	To   []string `yaml:"to"`
+	Stop bool     `yaml:"stop"`
+	Drop bool     `yaml:"drop"`
+}
+
+// Test is a mail and the sinks that it has to reach: `mxhook check` runs it.
+type Test struct {
+	Name      string   `yaml:"name"`
+	Mail      string   `yaml:"mail"`
+	From      string   `yaml:"from"`
+	Recipient string   `yaml:"recipient"`
+	IP        string   `yaml:"ip"`
+	Helo      string   `yaml:"helo"`
+	Expect    []string `yaml:"expect"`
+}
+
+// Queue is where messages are kept. URL "" is the embedded queue; Durability "" is fsync for it and replicated for an
+// external one.
+type Queue struct {
+	URL         string   `yaml:"url"`
+	Credentials string   `yaml:"credentials"`
+	Replicas    int      `yaml:"replicas"`
+	Durability  string   `yaml:"durability"`
+	Retention   Duration `yaml:"retention"`
+	Reserve     Size     `yaml:"reserve"`
+	Inline      Size     `yaml:"inline"`
+	Shards      int      `yaml:"shards"`
+}
+
+// DeadLetters is how long deliveries that were given up are kept.
+type DeadLetters struct {
+	Keep Duration `yaml:"keep"`
+}
+
+// Limits bound this process. Workers 0 is chosen by the number of processors.
+type Limits struct {
+	Memory   Size     `yaml:"memory"`
+	Workers  int      `yaml:"workers"`
+	Shutdown Duration `yaml:"shutdown"`
+}
+
+// Ops is the address of health, metrics, console and API. Token is asked for by console and API; "" asks for none.
+type Ops struct {
+	Address string `yaml:"address"`
+	Token   Secret `yaml:"token"`
+}
+
+// Log is level (debug, info, warn, error) and format (text, json) of the log.
+type Log struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+const day = 24 * time.Hour
+
+// Default returns the configuration of an empty file. It lacks domains, sinks and rules.
+func Default() Config {
+	return Config{
+		DataDir: "mxhook-data",
+		SMTP: SMTP{
+			Hostname:  "localhost",
+			Listeners: []Listener{defaultListener("mx", ":25")},
+			Limits:    SMTPLimits{MessageSize: 50 * megabyte, Recipients: 100, Connections: 5000, ConnectionsPerIP: 100},
+			Timeouts: SMTPTimeouts{
+				Handshake: Duration(30 * time.Second), Command: Duration(5 * time.Minute), Data: Duration(3 * time.Minute),
+				Transfer: Duration(time.Hour), Write: Duration(time.Minute),
+			},
+		},
+		DNS:         DNS{Timeout: Duration(5 * time.Second)},
+		Queue:       Queue{Replicas: 3, Retention: Duration(8 * day), Reserve: gigabyte, Inline: 512 * kibibyte},
+		DeadLetters: DeadLetters{Keep: Duration(30 * day)},
+		Limits:      Limits{Memory: 256 * megabyte, Shutdown: Duration(25 * time.Second)},
+		Ops:         Ops{Address: "127.0.0.1:8025"},
+		Log:         Log{Level: "info", Format: "text"},
+	}
+}
+
+func defaultListener(name, address string) Listener {
+	return Listener{Name: name, Address: address, Protocol: "smtp", TLS: "none"}
+}
+
+// DefaultSink returns a sink with everything that has a default; it lacks name and kind.
+func DefaultSink() Sink {
+	s := pipeline.DefaultSchedule()
+	r := Retry{Every: Duration(s.Every), MaxAge: Duration(s.MaxAge), Jitter: s.Jitter}
+	for _, step := range s.Steps {
+		r.Steps = append(r.Steps, Duration(step))
+	}
+	return Sink{Concurrency: 16, Timeout: Duration(15 * time.Second), Retry: r}
+}
+
+// defaulted is what a list element or a kind of sink starts from.
+func (Sink) defaulted() any     { return DefaultSink() }
+func (Listener) defaulted() any { return defaultListener("", "") }
+func (File) defaulted() any     { return File{Layout: "maildir"} }
+func (Domain) defaulted() any   { return Domain{TagSeparator: "+"} }
+
+// Schedule is the retry clock of the sink.
+func (s *Sink) Schedule() pipeline.Schedule {
+	out := pipeline.Schedule{Every: time.Duration(s.Retry.Every), MaxAge: time.Duration(s.Retry.MaxAge), Jitter: s.Retry.Jitter}
+	for _, step := range s.Retry.Steps {
+		out.Steps = append(out.Steps, time.Duration(step))
+	}
+	return out
+}
+
+// Table compiles the rules. It does not fail for what Load has returned.
+func (c *Config) Table() (*rules.Table, error) {
+	return rules.Compile(c.tableRules(), c.Default)
+}
+
+func (c *Config) tableRules() []rules.Rule {
+	rs := make([]rules.Rule, len(c.Rules))
+	for i, r := range c.Rules {
+		rs[i] = rules.Rule{Name: r.Name, When: r.When, To: r.To, Stop: r.Stop, Drop: r.Drop}
+		if i < len(c.whens) {
+			w := c.whens[i]
+			rs[i].File, rs[i].Line, rs[i].Column = w.file, w.line, w.column
+		}
+	}
+	return rs
+}
+
+// IngestDomains returns the domains as the front end takes them.
+func (c *Config) IngestDomains() []ingest.Domain {
+	ds := make([]ingest.Domain, len(c.Domains))
+	for i, d := range c.Domains {
+		ds[i] = d.ingest()
+	}
+	return ds
+}
+
+func (d *Domain) ingest() ingest.Domain {
+	return ingest.Domain{Name: d.Domain, Recipients: d.Recipients, TagSeparator: d.TagSeparator}
+}
+
+// Workers is the number of messages that are processed side by side: limits.workers, or four for each processor.
+func (c *Config) Workers() int {
+	if c.Limits.Workers > 0 {
+		return c.Limits.Workers
+	}
+	return 4 * runtime.GOMAXPROCS(0)
+}
+
+// ShutdownTimeout is how long a stop waits for what is under way.
+func (c *Config) ShutdownTimeout() time.Duration { return time.Duration(c.Limits.Shutdown) }
