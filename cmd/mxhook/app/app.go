@@ -1,0 +1,280 @@
+// Package app wires the rooms of the house into a running mxhook: New binds, Start serves, Stop undoes in reverse.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"mxhook/configs"
+	"mxhook/ingest"
+	"mxhook/pipeline"
+	"mxhook/pipeline/msgauth"
+	"mxhook/pipeline/queue"
+)
+
+// Roles of an instance.
+const (
+	// RoleIngest receives mail.
+	RoleIngest = "ingest"
+	// RoleProcess routes and delivers it.
+	RoleProcess = "process"
+)
+
+// Options are what an App is made of. Config and Log are required.
+type Options struct {
+	Config  *configs.Config
+	Version string
+	Log     *slog.Logger
+	// Roles are what this instance does; none means all.
+	Roles []string
+	// Resolver answers DNS queries; nil means the one that Config.DNS describes.
+	Resolver msgauth.Resolver
+	// Listeners are already open listeners by the name of the configured one, for tests.
+	Listeners map[string]net.Listener
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// App is one mxhook. Its methods are safe for concurrent use.
+type App struct {
+	opts     Options
+	registry *prometheus.Registry
+	spool    *spool
+	server   *ingest.Server // nil without RoleIngest
+	work     *work          // nil without RoleProcess
+	ops      *ops
+	queueCfg queue.Config
+
+	// stopping ends the start when Stop comes first.
+	stopping context.Context
+	cancel   context.CancelFunc
+
+	mu      sync.Mutex
+	queue   *queue.Queue
+	workers *workers
+	stopped bool
+}
+
+// New builds everything from the configuration and binds every listener; nothing is served before Start. The caller
+// must call Stop, also when Start was never called or returned an error.
+func New(o Options) (*App, error) {
+	if len(o.Roles) == 0 {
+		o.Roles = []string{RoleIngest, RoleProcess}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &App{opts: o, registry: prometheus.NewRegistry(), spool: &spool{}}
+	a.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version),
+	)
+	a.stopping, a.cancel = context.WithCancel(context.Background())
+	a.queueCfg = queueConfig(o.Config, o.Log, a.registry, o.Now)
+	if err := a.build(); err != nil {
+		a.cancel()
+		return nil, errors.Join(err, a.unbind(context.Background()))
+	}
+	return a, nil
+}
+
+func (a *App) build() error {
+	setMemoryLimit(a.opts.Config, a.opts.Log)
+	for _, role := range a.opts.Roles {
+		var err error
+		switch role {
+		case RoleIngest:
+			a.server, err = newServer(a.opts, a.spool, a.registry)
+		case RoleProcess:
+			a.work, err = newWork(a.opts, a.registry)
+		default:
+			err = fmt.Errorf("no role %q: there are %s and %s", role, RoleIngest, RoleProcess)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	a.ops, err = newOps(a.opts, a.registry, a.ready)
+	return err
+}
+
+// Start serves. The front end answers at once, with 451 until the queue is open, which takes a while after a crash with
+// much mail stored; Start returns when the queue is open and the workers run.
+func (a *App) Start(ctx context.Context) error {
+	a.ops.start()
+	if a.server != nil {
+		a.server.Start()
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(a.stopping, stop)()
+
+	began := a.opts.Now()
+	q, err := queue.Open(ctx, a.queueCfg)
+	if err != nil {
+		return fmt.Errorf("open the queue: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return errors.Join(errors.New("stopped while starting"), q.Close(context.WithoutCancel(ctx)))
+	}
+	a.queue = q
+	if a.work != nil {
+		a.workers = a.work.start(q)
+	}
+	a.ops.serve(q, a.opts)
+	a.spool.open(q)
+	a.opts.Log.Info("ready", "version", a.opts.Version, "roles", a.opts.Roles, "listeners", a.listenerAddrs(),
+		"ops", a.OpsAddr().String(), "took", a.opts.Now().Sub(began).Round(time.Millisecond))
+	return nil
+}
+
+// Stop drains and undoes Start and New in reverse: transactions under way are finished, attempts under way are finished or
+// written down, the queue is closed cleanly. When ctx ends first, what is left is cut off; nothing is lost by that.
+// It may be called twice.
+func (a *App) Stop(ctx context.Context) error {
+	a.mu.Lock()
+	if a.stopped {
+		a.mu.Unlock()
+		return nil
+	}
+	a.stopped = true
+	a.cancel()
+	workers, q := a.workers, a.queue
+	a.mu.Unlock()
+
+	a.opts.Log.Info("stopping")
+	var errs []error
+	if a.server != nil {
+		// The front end may take most of the time there is, not all of it: the queue must be closed in order.
+		errs = append(errs, withShare(ctx, 0.6, a.server.Shutdown))
+	}
+	if workers != nil {
+		errs = append(errs, withShare(ctx, 0.8, workers.stop))
+	}
+	if q != nil {
+		errs = append(errs, q.Close(ctx))
+	}
+	if a.work != nil {
+		a.work.close()
+	}
+	errs = append(errs, a.ops.stop(ctx))
+	return errors.Join(errs...)
+}
+
+// unbind gives back what New has bound before it failed.
+func (a *App) unbind(ctx context.Context) error {
+	var errs []error
+	if a.server != nil {
+		errs = append(errs, a.server.Shutdown(ctx))
+	}
+	if a.work != nil {
+		a.work.close()
+	}
+	if a.ops != nil {
+		errs = append(errs, a.ops.stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// withShare runs stop with a context that ends when that share of the remaining time is used up.
+func withShare(ctx context.Context, share float64, stop func(context.Context) error) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(share*float64(time.Until(deadline))))
+		defer cancel()
+	}
+	return stop(ctx)
+}
+
+// SMTPAddr returns where the listener of that name is bound; nil when there is none.
+func (a *App) SMTPAddr(name string) net.Addr {
+	if a.server == nil {
+		return nil
+	}
+	return a.server.Addrs()[name]
+}
+
+// OpsAddr returns where the ops listener is bound.
+func (a *App) OpsAddr() net.Addr { return a.ops.addr() }
+
+func (a *App) listenerAddrs() []string {
+	var addrs []string
+	if a.server != nil {
+		for name, addr := range a.server.Addrs() {
+			addrs = append(addrs, name+" "+addr.String())
+		}
+	}
+	return addrs
+}
+
+// ready says whether this instance does its work, and with which promise.
+func (a *App) ready(ctx context.Context) (readiness, error) {
+	a.mu.Lock()
+	q, stopped := a.queue, a.stopped
+	a.mu.Unlock()
+	switch {
+	case stopped:
+		return readiness{}, errors.New("stopping")
+	case q == nil:
+		return readiness{}, errors.New("the queue is being opened")
+	}
+	st, err := q.Status(ctx)
+	if err != nil {
+		return readiness{}, fmt.Errorf("ask the queue: %w", err)
+	}
+	if err := q.Admit(ctx, 0); err != nil {
+		return readiness{}, err
+	}
+	return readiness{Durability: st.Durability}, nil
+}
+
+// spool is the front end's view of the queue: closed until the queue is open.
+type spool struct {
+	mu sync.RWMutex
+	q  *queue.Queue
+}
+
+var errNotOpen = errors.New("the queue is being opened")
+
+func (s *spool) open(q *queue.Queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.q = q
+}
+
+func (s *spool) get() (*queue.Queue, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.q == nil {
+		return nil, errNotOpen
+	}
+	return s.q, nil
+}
+
+// Admit implements ingest.Spool.
+func (s *spool) Admit(ctx context.Context, size int64) error {
+	q, err := s.get()
+	if err != nil {
+		return err
+	}
+	return q.Admit(ctx, size)
+}
+
+// Begin implements ingest.Spool.
+func (s *spool) Begin(ctx context.Context, env pipeline.Envelope) (ingest.Writer, error) {
+	q, err := s.get()
+	if err != nil {
+		return nil, err
+	}
+	return q.Begin(ctx, env)
+}

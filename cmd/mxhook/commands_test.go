@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"mxhook/cmd/mxhook/app/apptest"
+)
+
+// mxhook runs one command inside the test and returns its exit code and what it wrote.
+func mxhook(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = run(t.Context(), args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestDemoOnceShowsFourVerifiedWebhooks(t *testing.T) {
+	t.Parallel()
+	code, out, stderr := mxhook(t, "demo", "--once")
+	if code != exitFine {
+		t.Fatalf("exit code %d\n%s\n%s", code, out, stderr)
+	}
+	if stderr != "" {
+		t.Errorf("the demo is not quiet: %s", stderr)
+	}
+	for _, want := range []string{
+		"the sender is example.org", "the sender is lamps.example", "the sender is shop.example", "the sender is not verified",
+		"Invoice № 118.pdf (application/pdf", "ご注文の確認", "rule tickets → sink helpdesk", "rule invoices → sink accounting",
+		"4 mails sent, 4 signed webhooks arrived and verified.",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the demo does not show %q:\n%s", want, out)
+		}
+	}
+	if n := strings.Count(out, "✔ genuine"); n != 4 {
+		t.Errorf("%d genuine signatures shown, want 4", n)
+	}
+}
+
+func TestExitCodesTellUsageFromProblems(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		args string
+		code int
+		say  string
+	}{
+		{"", exitFine, "demo"},
+		{"version", exitFine, "mxhook dev"},
+		{"nonsense", exitUsage, "no command"},
+		{"version --nonsense", exitUsage, "--help"},
+		{"serve", exitUsage, "configs/minimal.yaml"},
+		{"serve -c /does/not/exist.yaml", exitProblem, "/does/not/exist.yaml"},
+		{"check", exitUsage, "-c FILE"},
+		{"explain -c ../../configs/minimal.yaml", exitUsage, "--rcpt"},
+		{"send", exitUsage, "--to"},
+		{"dead nonsense", exitUsage, "list, show, replay and drop"},
+		{"dead replay", exitUsage, "usage"},
+		{"listen --status 7", exitUsage, "no HTTP status"},
+		{"listen --secret nonsense", exitUsage, "--secret"},
+		{"parse /does/not/exist.eml", exitProblem, "exist.eml"},
+		{"send --server 127.0.0.1:1 --to a@example.com", exitProblem, "is mxhook running"},
+	} {
+		code, stdout, stderr := mxhook(t, strings.Fields(tc.args)...)
+		if code != tc.code || !strings.Contains(stdout+stderr, tc.say) {
+			t.Errorf("mxhook %s: exit code %d, want %d; said %q%q, want %q", tc.args, code, tc.code, stdout, stderr, tc.say)
+		}
+	}
+}
+
+func TestParsePrintsDataMessage(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := mxhook(t, "parse", "--json", "samples/2-invoice.eml")
+	if code != exitFine {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	var got struct {
+		Message struct {
+			Subject     string `json:"subject"`
+			Text        string `json:"text"`
+			Attachments []struct {
+				Filename string `json:"filename"`
+				Content  []byte `json:"content"`
+			} `json:"attachments"`
+		} `json:"message"`
+		Problems []any `json:"problems"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Message.Subject != "Invoice 2026-118 for 12 desk lamps" || !strings.Contains(got.Message.Text, "€ 478.80") || got.Problems == nil {
+		t.Errorf("message is %+v", got.Message)
+	}
+	if a := got.Message.Attachments; len(a) != 1 || !bytes.HasPrefix(a[0].Content, []byte("%PDF-1.4")) {
+		t.Errorf("attachments are %+v", a)
+	}
+	if _, text, _ := mxhook(t, "parse", "samples/3-japanese.eml"); !strings.Contains(text, "ご注文ありがとうございます") {
+		t.Errorf("the text form is %s", text)
+	}
+}
+
+const trialConfig = `
+domains: [{domain: example.com, recipients: ["ticket-*", sales]}]
+sinks:
+  - {name: desk, file: {dir: DIR/desk}}
+  - {name: archive, file: {dir: DIR/archive}}
+rules:
+  - {name: tickets, when: 'recipient.local startsWith "ticket-"', to: [desk], stop: true}
+  - {name: rest, to: [archive]}
+dns: {servers: ["127.0.0.1:1"]}
+tests:
+  - {name: tickets reach the desk, mail: samples/4-forged.eml, recipient: ticket-1@example.com, expect: [EXPECT]}
+`
+
+func writeTrialConfig(t *testing.T, expect string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mxhook.yaml")
+	text := strings.NewReplacer("DIR", dir, "EXPECT", expect).Replace(trialConfig)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestCheckRunsTheTestsOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	if code, stdout, stderr := mxhook(t, "check", "-c", writeTrialConfig(t, "desk")); code != exitFine || !strings.Contains(stdout, "1 tests passed") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	code, _, stderr := mxhook(t, "check", "-c", writeTrialConfig(t, "archive"))
+	if code != exitProblem || !strings.Contains(stderr, "goes to [desk], expected [archive]") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestExplainTellsEachRuleAndRefusals(t *testing.T) {
+	t.Parallel()
+	file := writeTrialConfig(t, "desk")
+	code, stdout, stderr := mxhook(t, "explain", "-c", file, "--rcpt", "sales@example.com", "samples/4-forged.eml")
+	if code != exitFine || !regexp.MustCompile(`(?s)rule tickets: .*rule rest: .*archive`).MatchString(stdout) {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	code, _, stderr = mxhook(t, "explain", "-c", file, "--rcpt", "nobody@example.com", "samples/4-forged.eml")
+	if code != exitProblem || !strings.Contains(stderr, "550 5.1.1") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// The commands that talk to a running instance, against one.
+func TestDeadCommandsWorkOnARunningInstance(t *testing.T) {
+	t.Parallel()
+	i := apptest.Start(t, apptest.Options{})
+	i.Endpoint.Behave(apptest.Behaviour{Status: http.StatusGone})
+	code, stdout, stderr := mxhook(t, "send", "--server", i.SMTP(), "--to", "in@example.com", "--subject", "to the dead")
+	if code != exitFine || !strings.Contains(stdout, "queued as") {
+		t.Fatalf("send: exit code %d: %s%s", code, stdout, stderr)
+	}
+	id := i.WaitDead(t, 1, 20*time.Second)[0].ID
+	api := []string{"--api", i.Ops()}
+	dead := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := mxhook(t, append(append([]string{"dead"}, args...), api...)...)
+		if code != exitFine {
+			t.Fatalf("dead %v: exit code %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	if out := dead("list"); !strings.Contains(out, id) || !strings.Contains(out, "410") {
+		t.Errorf("list: %s", out)
+	}
+	if out := dead("show", id); !strings.Contains(out, `"status": "410 Gone"`) {
+		t.Errorf("show: %s", out)
+	}
+	if out := dead("show", "--raw", id); !strings.Contains(out, "Subject: to the dead\r\n") {
+		t.Errorf("show --raw: %q", out)
+	}
+	i.Endpoint.Behave(apptest.Behaviour{})
+	if out := dead("replay", id); !strings.Contains(out, "replayed as "+id) {
+		t.Errorf("replay: %s", out)
+	}
+	i.Endpoint.WaitCount(t, 2, 20*time.Second)
+	if out := dead("list", "--json"); !strings.Contains(out, `"dead": []`) {
+		t.Errorf("list after the replay: %s", out)
+	}
+	if code, _, stderr := mxhook(t, append([]string{"dead", "drop", id}, api...)...); code != exitProblem || !strings.Contains(stderr, "no dead letter of that id") {
+		t.Errorf("drop of what is gone: exit code %d: %s", code, stderr)
+	}
+	if code, stdout, _ := mxhook(t, append([]string{"health"}, api...)...); code != exitFine || !strings.Contains(stdout, `"durability":"fsync"`) {
+		t.Errorf("health: exit code %d: %s", code, stdout)
+	}
+}
