@@ -1,0 +1,85 @@
+package sinks
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"mxhook/pipeline"
+	"mxhook/sinks/file"
+	"mxhook/sinks/webhook"
+)
+
+// kind is one kind of sink: its key in the configuration, whether a Config is of it, and how it is made. A new kind is
+// a field of Config and a line in kinds.
+type kind struct {
+	key string
+	is  func(Config) bool
+	new func(builder, Config) (pipeline.Sink, error)
+}
+
+func kinds() []kind {
+	return []kind{
+		{"webhook", func(c Config) bool { return c.Webhook != nil }, builder.webhook},
+		{"file", func(c Config) bool { return c.File != nil }, builder.file},
+	}
+}
+
+// builder makes sinks out of configurations and what they share.
+type builder struct {
+	deps    Deps
+	metrics *webhook.Metrics
+}
+
+// build makes the outlet of one configuration.
+func (b builder) build(c Config) (pipeline.Outlet, error) {
+	c = c.withDefaults()
+	if err := c.check(); err != nil {
+		return pipeline.Outlet{}, err
+	}
+	k, err := kindOf(c)
+	if err != nil {
+		return pipeline.Outlet{}, err
+	}
+	sink, err := k.new(b, c)
+	if err != nil {
+		return pipeline.Outlet{}, fmt.Errorf("%s: %w", k.key, err)
+	}
+	return pipeline.Outlet{Name: c.Name, Sink: sink, Concurrency: c.Concurrency, Timeout: c.Timeout, Schedule: c.Schedule}, nil
+}
+
+func kindOf(c Config) (kind, error) {
+	var all, set []string
+	var found kind
+	for _, k := range kinds() {
+		all = append(all, k.key)
+		if k.is(c) {
+			set, found = append(set, k.key), k
+		}
+	}
+	switch len(set) {
+	case 1:
+		return found, nil
+	case 0:
+		return kind{}, errors.New("has no kind: add one of " + strings.Join(all, ", "))
+	}
+	return kind{}, fmt.Errorf("is of more than one kind (%s): make a sink of each", strings.Join(set, ", "))
+}
+
+func (b builder) webhook(c Config) (pipeline.Sink, error) {
+	o := *c.Webhook
+	o.Sink, o.Concurrency, o.Version, o.Now, o.Metrics = c.Name, c.Concurrency, b.deps.Version, b.deps.Now, b.metrics
+	return webhook.New(o)
+}
+
+// file hands the webhook's payload to the file kind, which must not know of it. The attachments are in the mail beside
+// it.
+func (b builder) file(c Config) (pipeline.Sink, error) {
+	o := *c.File
+	o.Now = b.deps.Now
+	o.Encode = func(w io.Writer, d *pipeline.Delivery) error {
+		return webhook.EncodePayload(w, d, webhook.PayloadOptions{OmitAttachments: "in the .eml file of the same name"})
+	}
+	return file.New(o)
+}
