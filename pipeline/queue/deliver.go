@@ -35,13 +35,12 @@ func (q *Queue) deliverOne(ctx context.Context, l *link, m jetstream.Msg, h func
 		return
 	}
 	s := deliverySettlement{msg: m, meta: meta, link: l}
-	var rec deliveryRecord
-	if _, err := decodeFrame(kindDelivery, m.Data(), &rec); err != nil {
+	if _, err := decodeFrame(kindDelivery, m.Data(), &s.record); err != nil {
 		s.settle(ctx, q, err)
 		return
 	}
-	s.delivery = rec.delivery()
-	head, err := q.head(ctx, rec.Ref)
+	s.delivery = s.record.delivery()
+	head, err := q.head(ctx, s.record.Ref)
 	if err != nil {
 		s.settle(ctx, q, lostMail(err))
 		return
@@ -53,7 +52,7 @@ func (q *Queue) deliverOne(ctx context.Context, l *link, m jetstream.Msg, h func
 			s.settle(ctx, q, lostMail(err))
 			return
 		}
-		msg.Auth, msg.Problems = rec.Auth, rec.Problems
+		msg.Auth, msg.Problems = s.record.Auth, s.record.Problems
 		s.delivery.Message = msg
 		s.settle(ctx, q, guard(func() error { return h(ctx, s.delivery) }))
 	})

@@ -46,7 +46,10 @@ func (q *Queue) try(what string, bound time.Duration, fn func(context.Context) e
 	ctx, cancel := context.WithTimeout(q.ending, bound)
 	defer cancel()
 	err := fn(ctx)
-	if err != nil && q.ending.Err() == nil {
+	switch {
+	case err == nil:
+		q.metrics.up.Set(1)
+	case q.ending.Err() == nil:
 		q.metrics.up.Set(0)
 		if !errors.Is(err, errDown) {
 			q.cfg.Log.Error(what, "error", err)

@@ -43,7 +43,7 @@ func (q *Queue) current() (*link, error) {
 	if q.isClosed() {
 		return nil, errClosed
 	}
-	if l := q.link.Load(); l != nil {
+	if l := q.link.Load(); l != nil && l.in.IsConnected() && l.ctl.IsConnected() {
 		return l, nil
 	}
 	return nil, errDown

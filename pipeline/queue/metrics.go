@@ -101,7 +101,6 @@ func (m *metrics) committed(took time.Duration, err error) {
 
 // show sets the gauges to a status.
 func (m *metrics) show(s Status) {
-	m.up.Set(1)
 	m.mailWaiting.Set(float64(s.Messages))
 	m.deadLetters.Set(float64(s.DeadLetters))
 	m.storageUsed.Set(float64(s.StorageUsed))

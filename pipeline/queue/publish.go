@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// publishTries and Config.tryFor bound one publish to 30 s.
+	// publishTries and Config.tryFor bound one publish to 30 s, after a wait of 10 s for a queue that is down.
 	publishTries = 3
 	retryPause   = 250 * time.Millisecond
 	// brokenAfter is the number of publishes in a row that the embedded server may leave unanswered.
@@ -36,19 +36,18 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 		msg.Header.Set(jetstream.MsgIDHeader, id)
 	}
 	var err error
-	for try := range publishTries {
-		if try > 0 {
-			if sleep(ctx, retryPause) != nil {
-				break
-			}
-		}
+	down := time.Now().Add(q.cfg.tryFor)
+	for try := 0; try < publishTries; {
 		var ack *jetstream.PubAck
 		if ack, err = q.publishOnce(ctx, msg); err == nil {
 			q.unanswered.Store(0)
 			return ack, nil
 		}
-		if !worthRepeating(err) || ctx.Err() != nil {
+		if errors.Is(err, errDown) && time.Now().After(down) || !worthRepeating(err) || sleep(ctx, retryPause) != nil {
 			break
+		}
+		if !errors.Is(err, errDown) { // then nothing was sent
+			try++
 		}
 	}
 	q.noteUnanswered(ctx, err)

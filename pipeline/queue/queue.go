@@ -77,6 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 }
 
 func (q *Queue) open(ctx context.Context) (err error) {
+	start := time.Now()
 	if q.cfg.URL == "" {
 		if q.lock, err = lockDir(q.cfg.Dir); err != nil {
 			return err
@@ -106,7 +107,7 @@ func (q *Queue) open(ctx context.Context) (err error) {
 		return errors.Join(err, l.shut(ctx))
 	}
 	q.cfg.Log.Info("queue open", "durability", q.cfg.Durability, "shards", q.shards, "shards_read", q.readShards,
-		"replicas", q.cfg.Replicas, "sync_latency", q.syncLatency, "quota", q.quota, "server", l.ctl.ConnectedServerVersion())
+		"replicas", q.cfg.Replicas, "sync_latency", q.syncLatency, "quota", q.quota, "server", l.ctl.ConnectedServerVersion(), "took", time.Since(start))
 	if q.cfg.URL != "" && q.cfg.Durability != DurabilityReplicated {
 		q.cfg.Log.Warn("the external server decides when it syncs to disk: set its jetstream sync_interval to always",
 			"durability", q.cfg.Durability)

@@ -95,8 +95,13 @@ func closeQueue(t *testing.T, q *Queue) {
 // externalServer runs a NATS server on a free loopback port.
 func externalServer(t *testing.T) (url string) {
 	t.Helper()
+	return startExternal(t, t.TempDir(), -1).ClientURL()
+}
+
+func startExternal(t *testing.T, dir string, port int) *server.Server {
+	t.Helper()
 	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true, SyncAlways: true,
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true, SyncAlways: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +114,7 @@ func externalServer(t *testing.T) (url string) {
 	if !srv.ReadyForConnections(patience) {
 		t.Fatal("the external server is not ready")
 	}
-	return srv.ClientURL()
+	return srv
 }
 
 func newEnvelope(rcpts ...string) pipeline.Envelope {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -69,6 +70,38 @@ func TestWorkGoesOnOverANewServer(t *testing.T) {
 		once.Do(func() { close(first) })
 		if string(m.Raw) == "second" {
 			close(done)
+		}
+		return nil
+	})
+}
+
+// TestExternalServerMayRestart stops an external server under load and starts it again.
+func TestExternalServerMayRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := startExternal(t, dir, -1)
+	port := srv.Addr().(*net.TCPAddr).Port
+	url := srv.ClientURL()
+	q := mustOpen(t, func(change ...func(*Config)) (*Queue, error) {
+		return openWith(t, append(change, func(c *Config) { c.URL, c.Durability = url, DurabilityFsync }))
+	})
+	spool(t, q, newEnvelope(), []byte("before"))
+	done := make(chan struct{})
+	first := make(chan struct{})
+	var once, last sync.Once
+	go func() {
+		<-first
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		eventually(t, "the queue says that it is down", func() bool { return q.Admit(context.Background(), 0) != nil })
+		startExternal(t, dir, port)
+		eventually(t, "the queue admits again", func() bool { return q.Admit(context.Background(), 0) == nil })
+		spool(t, q, newEnvelope(), []byte("after"))
+	}()
+	process(t, q, 2, done, func(_ context.Context, m *pipeline.Message) error {
+		once.Do(func() { close(first) })
+		if string(m.Raw) == "after" {
+			last.Do(func() { close(done) })
 		}
 		return nil
 	})

@@ -42,8 +42,7 @@ func (s *mailSettlement) settle(ctx context.Context, q *Queue, err error) {
 	due, later := pipeline.DueAt(err)
 	switch {
 	case err == nil:
-		// Acknowledgements of this kind of stream reach the disk within 100 ms; a crash before that repeats the message.
-		s.done(q, "done", s.msg.Ack())
+		s.ack(q, "done")
 	case ctx.Err() != nil:
 		s.done(q, "back", s.msg.Nak())
 	case later:
@@ -77,7 +76,15 @@ func (s *mailSettlement) quarantine(ctx context.Context, q *Queue, err error) {
 		s.done(q, "back", s.msg.NakWithDelay(handoutDelay(s.meta.NumDelivered)))
 		return
 	}
-	s.done(q, "buried", s.msg.Ack())
+	s.ack(q, "buried")
+}
+
+// ack waits for the server's answer. Acknowledgements of this kind of stream reach the disk within 100 ms of that; a
+// crash in between repeats the message.
+func (s *mailSettlement) ack(q *Queue, outcome string) {
+	ctx, cancel := context.WithTimeout(context.Background(), q.cfg.tryFor)
+	defer cancel()
+	s.done(q, outcome, s.msg.DoubleAck(ctx))
 }
 
 func (s *mailSettlement) id() string {
@@ -100,6 +107,7 @@ type deliverySettlement struct {
 	msg      jetstream.Msg
 	meta     *jetstream.MsgMetadata
 	link     *link
+	record   deliveryRecord
 	delivery *pipeline.Delivery
 }
 
@@ -121,6 +129,7 @@ func (s *deliverySettlement) settle(ctx context.Context, q *Queue, err error) {
 	default:
 		q.cfg.Log.Warn("delivery could not be attempted", "message", s.delivery.Message.Envelope.ID, "sink", s.delivery.Sink, "error", err)
 		if s.meta.NumDelivered > nakTries {
+			s.delivery = s.record.delivery() // as it was
 			s.again(q, q.cfg.Now().Add(parkFor), "back")
 			return
 		}

@@ -16,8 +16,11 @@ const (
 	fetchFor = 30 * time.Second
 	// maxFetch bounds the messages one pull request asks for.
 	maxFetch = 64
-	// fetchPause follows a pull that failed.
-	fetchPause = 500 * time.Millisecond
+	// fetchBytes bounds what one pull request brings into memory.
+	fetchBytes = 4 * mib
+	// fetchPause follows a pull that failed; it doubles up to maxFetchPause.
+	fetchPause    = 250 * time.Millisecond
+	maxFetchPause = 10 * time.Second
 )
 
 // source opens a consumer on a link.
@@ -71,7 +74,9 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 
 // pull hands every message of one source to accept until ctx ends, over any number of links.
 func (q *Queue) pull(ctx context.Context, open source, batch int, accept func(*link, jetstream.Msg)) {
+	pause := fetchPause
 	for ctx.Err() == nil {
+		start := time.Now()
 		l, err := q.current()
 		if err == nil {
 			var c jetstream.Consumer
@@ -85,7 +90,11 @@ func (q *Queue) pull(ctx context.Context, open source, batch int, accept func(*l
 		if !errors.Is(err, errDown) {
 			q.cfg.Log.Warn("fetch from the queue", "error", err)
 		}
-		sleep(ctx, fetchPause) //nolint:errcheck // the loop looks at ctx
+		if time.Since(start) > maxFetchPause || errors.Is(err, errDown) {
+			pause = fetchPause // it worked for a while, or the end of it will be noticed
+		}
+		sleep(ctx, pause) //nolint:errcheck // the loop looks at ctx
+		pause = min(2*pause, maxFetchPause)
 	}
 }
 
@@ -96,7 +105,7 @@ func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, bat
 			ctx, cancel := context.WithTimeout(ctx, fetchFor)
 			defer cancel()
 			defer context.AfterFunc(l.gone, cancel)()
-			msgs, err := c.Fetch(batch, jetstream.FetchContext(ctx))
+			msgs, err := c.Fetch(batch, jetstream.FetchContext(ctx), jetstream.FetchMaxBytes(fetchBytes))
 			if err != nil {
 				return err
 			}
