@@ -113,6 +113,17 @@ func TestPathLimitIsExact(t *testing.T) {
 	}
 }
 
+func TestDomainLimitIsExact(t *testing.T) {
+	t.Parallel()
+	domain := strings.Repeat("abcdefg.", 32)[:maxDomain]
+	if got, err := parseDomain(domain); got != domain || err != nil {
+		t.Errorf("%d octets: %v", maxDomain, err)
+	}
+	if _, err := parseDomain(domain + "x"); err == nil {
+		t.Errorf("%d octets are accepted", maxDomain+1)
+	}
+}
+
 // TestParseAddressAgreesWithIsemail plays the addresses of a well-known suite: what it calls valid for SMTP must be
 // taken, what it calls an error must not. Its other categories are about headers, DNS and taste.
 func TestParseAddressAgreesWithIsemail(t *testing.T) {

@@ -98,6 +98,31 @@ func TestS2BodyAfterDataTimeoutIsNotCommands(t *testing.T) {
 	}
 }
 
+// The same one layer below: whatever comes after a read error is never read, also when the connection would give it.
+func TestS2ReadErrorIsFinal(t *testing.T) {
+	t.Parallel()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	w := newWire(theirs, time.Minute)
+	if err := w.fill(time.Unix(1, 0), false); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("error %v", err)
+	}
+	_ = ours.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+	written := make(chan error)
+	go func() {
+		_, err := ours.Write([]byte("NOOP\r\n"))
+		written <- err
+	}()
+	err := w.fill(time.Now().Add(patience), false)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || len(w.buffered()) > 0 {
+		t.Errorf("error %v, read %q", err, w.buffered())
+	}
+	if err := <-written; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the octets were taken: %v", err)
+	}
+}
+
 // Elsewhere, any plain error became 554 with its text, and a wrapped SMTP error lost its code.
 func TestS3ErrorsOfTheSpoolAreTransientAndSecret(t *testing.T) {
 	t.Parallel()
@@ -279,7 +304,7 @@ func TestS12A421ClosesTheConnection(t *testing.T) {
 func TestS13ShutdownDrains(t *testing.T) {
 	t.Parallel()
 	s := serverFor(t, nil)
-	idle, busy, silent := s.hello(), s.transaction(), s.dial()
+	idle, busy, quiet, silent := s.hello(), s.transaction(), s.transaction(), s.dial()
 	silent.expect("220 *")
 
 	ended := make(chan error, 2)
@@ -307,13 +332,16 @@ func TestS13ShutdownDrains(t *testing.T) {
 	busy.send("text", ".", "MAIL FROM:<>", "RCPT TO:<support@example.com>")
 	busy.expect("250 2.0.0 Ok: queued as *", "421 4.3.2 *")
 	busy.expectClosed()
+	quiet.raw("BDAT 4 LAST\r\ntext")
+	quiet.expect("250 2.0.0 Ok: queued as *", "421 4.3.2 *") // idle from now on
+	quiet.expectClosed()
 	for range cap(ended) {
 		if err := <-ended; err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
 	}
-	if got := len(s.spool.messages()); got != 1 {
-		t.Errorf("%d messages stored, want 1", got)
+	if got := len(s.spool.messages()); got != 2 {
+		t.Errorf("%d messages stored, want 2", got)
 	}
 }
 

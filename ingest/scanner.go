@@ -10,7 +10,7 @@ import "bytes"
 // The zero value is at the beginning of a message.
 type dataScanner struct {
 	midLine bool // not behind CR LF
-	cr      bool // the octet before was a CR of this line
+	cr      bool // the octet before was a CR of this line; false unless midLine
 }
 
 // scan passes the content in b to emit, in order, and returns how many octets it consumed and whether the end of the
@@ -35,7 +35,7 @@ func (d *dataScanner) scan(b []byte, emit func([]byte)) (n int, done bool) {
 				pos++ // the dot was put there by the client
 				start = pos
 			}
-			d.midLine, d.cr = true, false
+			d.midLine = true
 		}
 		i := bytes.IndexByte(b[pos:], '\n')
 		if i < 0 {

@@ -129,6 +129,9 @@ func newServer(opts Options) (*Server, error) {
 			return nil, err
 		}
 		s.listeners = append(s.listeners, bound)
+		if l.TLS == TLSStartTLS && opts.TLSConfig == nil {
+			opts.Log.Warn("no certificate: the listener does not offer STARTTLS, and mail arrives in clear text", "listener", l.Name)
+		}
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	return s, nil

@@ -197,6 +197,9 @@ func TestStartTLSIsNotOfferedWithoutCertificate(t *testing.T) {
 	}
 	p.send("STARTTLS")
 	p.expect("502 5.5.1 *")
+	if !strings.Contains(s.log.String(), "level=WARN msg=\"no certificate") {
+		t.Error("nothing is said about the certificate that is missing")
+	}
 }
 
 // Commands that arrive in clear text behind STARTTLS may be somebody else's (CVE-2011-0411).

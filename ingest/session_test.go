@@ -71,6 +71,7 @@ func TestPartsOfOursThatHangAreDeferred(t *testing.T) {
 	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	for name, spool := range map[string]*memorySpool{
 		"admit": {admit: hang}, "begin": {begin: hang}, "commit": {commit: hang},
+		"begin too late": {begin: func(ctx context.Context) error { <-ctx.Done(); return nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,6 +89,9 @@ func TestPartsOfOursThatHangAreDeferred(t *testing.T) {
 				p.send(".")
 			}
 			p.expect("451 4.3.0 *")
+			if name == "begin too late" && spool.aborts() != 1 {
+				t.Error("the writer was not aborted")
+			}
 		})
 	}
 	t.Run("recipients", func(t *testing.T) {
