@@ -225,7 +225,7 @@ func (w words) bare(phrase []byte) pipeline.Address {
 	name := w.name(phrase)
 	if at := strings.IndexByte(name, '@'); at >= 0 && bytes.Contains(phrase, []byte("=?")) {
 		// The whole entry was encoded, address and all.
-		return words{w.notes, w.where}.decodedEntry(name)
+		return w.decodedEntry(name)
 	}
 	if strings.EqualFold(strings.ReplaceAll(name, " ", "-"), "undisclosed-recipients") {
 		return pipeline.Address{}

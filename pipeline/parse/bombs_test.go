@@ -63,6 +63,8 @@ func bombs() []bomb {
 				}
 			},
 		},
+		{"junk base64 texts 20 MB", texts("base64", rep("*?#!*?#!", 8<<10)), noteEncodingDamaged, func(*testing.T, *pipeline.Content) {}},
+		{"QP texts 20 MB", texts("quoted-printable", rep("==", 32<<10)), noteEncodingDamaged, func(*testing.T, *pipeline.Content) {}},
 		{"header lines 500000", mail(strings.TrimSuffix(rep("X-A: bbbbb\r\n", 500000), "\r\n"), "deep"), noteHeaderLimit, hasText("deep")},
 		{"header noise 500000", []byte(rep("no field\r\n", 500000) + "\r\ndeep"), noteNoHeader, func(*testing.T, *pipeline.Content) {}},
 		{"folded lines 500000", mail("Subject: "+rep("a\r\n ", 500000), "deep"), noteHeaderLimit, hasText("deep")},
@@ -120,7 +122,7 @@ func TestBombsTakeMemoryInProportion(t *testing.T) {
 			t.Fatal(err)
 		}
 		runtime.ReadMemStats(&after)
-		got, limit := after.TotalAlloc-before.TotalAlloc, uint64(min(120*len(b.raw)+1<<20, 32<<20+6*len(b.raw)))
+		got, limit := after.TotalAlloc-before.TotalAlloc, uint64(min(120*len(b.raw)+1<<20, 32<<20+10*len(b.raw)))
 		if got > limit {
 			t.Errorf("%s: %d octets took %d octets of memory, more than %d", b.name, len(b.raw), got, limit)
 		}
@@ -165,6 +167,12 @@ func hasAttachment(typ string) func(*testing.T, *pipeline.Content) {
 
 func mail(header, body string) []byte {
 	return []byte("From: a@example.org\r\n" + header + "\r\n\r\n" + body)
+}
+
+// texts returns a mail of 320 texts.
+func texts(encoding, body string) []byte {
+	part := "--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n" + body + "\r\n"
+	return mail("Content-Type: multipart/mixed; boundary=b", strings.Repeat(part, 320)+"--b--\r\n")
 }
 
 func params(n int, format string) string {

@@ -162,6 +162,21 @@ func canonicalName(e encoding.Encoding, asked string) string {
 	return asked
 }
 
+// textCharset returns the charset that the first text part with one declares; "" when it is ASCII, UTF-8 or unknown.
+func textCharset(parts []part) string {
+	for i := range parts {
+		label := parts[i].media.raw("charset")
+		if len(label) == 0 || !isText(&parts[i]) {
+			continue
+		}
+		if cs, known := lookupCharset(string(label)); known && cs.name != "utf-8" {
+			return cs.name
+		}
+		return ""
+	}
+	return ""
+}
+
 // cleanCharset strips what senders put around the name of a charset: quotes, "charset=", the language of RFC 2231.
 func cleanCharset(label string) string {
 	if len(label) > 64 {

@@ -177,3 +177,34 @@ func TestEveryCorpusMailGetsContent(t *testing.T) {
 		}
 	})
 }
+
+// TestBothReadersAgree holds that it makes no difference to a text whether enmime reads it or our own decoders do.
+func TestBothReadersAgree(t *testing.T) {
+	t.Parallel()
+	leaves := 0
+	compare := func(t *testing.T, name string, raw []byte) {
+		rd := &reading{raw: raw, limits: Limits{}.withDefaults()}
+		for _, p := range rd.scan() {
+			if p.multipart || !isText(&p) {
+				continue
+			}
+			label := validUTF8(string(p.media.raw("charset")))
+			usual, ok := rd.usualText(&p, label, p.body)
+			if !ok {
+				continue
+			}
+			leaves++
+			if own := rd.anyText(&p, p.media.typ, label, p.body); own != usual {
+				t.Errorf("%s, part %s (%s, %s):\nenmime %q\nown    %q", name, p.id, p.encoding, label, cut(usual, 300), cut(own, 300))
+			}
+		}
+	}
+	corpusMails(t, compare)
+	for _, m := range benchMails() {
+		compare(t, m.name, m.raw)
+	}
+	if leaves == 0 {
+		t.Error("no leaf compared")
+	}
+	t.Logf("%d leaves compared", leaves)
+}

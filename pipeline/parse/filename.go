@@ -33,7 +33,7 @@ func (rd *reading) sentName(p *part) string {
 		if !ok || len(t.octets) == 0 {
 			continue
 		}
-		return rd.paramText(t, words{&rd.notes, p.id})
+		return rd.paramText(t, words{&rd.notes, p.id, rd.charset})
 	}
 	return ""
 }

@@ -83,7 +83,7 @@ func FuzzAddressList(f *testing.F) {
 	addBodies(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		n := &notes{max: 10}
-		for _, a := range (words{n, "To"}).addresses(body) {
+		for _, a := range (words{notes: n, where: "To"}).addresses(body) {
 			if !utf8.ValidString(a.Name) || !utf8.ValidString(a.Address) || strings.ContainsAny(a.Name+a.Address, "\r\n") {
 				t.Errorf("%q", a)
 			}
@@ -115,7 +115,7 @@ func FuzzEncodedWords(f *testing.F) {
 	addBodies(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		n := &notes{max: 10}
-		if s := (words{n, "Subject"}).decode(body); !utf8.ValidString(s) {
+		if s := (words{notes: n, where: "Subject"}).decode(body); !utf8.ValidString(s) {
 			t.Errorf("%q", s)
 		}
 	})
@@ -178,6 +178,17 @@ func FuzzDate(f *testing.F) {
 			if _, err := d.MarshalJSON(); err != nil {
 				t.Errorf("%q: %v", s, err)
 			}
+		}
+	})
+}
+
+func FuzzFlowed(f *testing.F) {
+	f.Add("a \nb\n> c \n> d\n>> e\n-- \nsig\n", true)
+	f.Fuzz(func(t *testing.T, s string, delSp bool) {
+		// Nothing but blanks, quote marks and line ends may come or go.
+		drop := strings.NewReplacer(" ", "", ">", "", "\n", "")
+		if got := unflow(s, delSp); drop.Replace(got) != drop.Replace(s) {
+			t.Errorf("%q became %q", s, got)
 		}
 	})
 }

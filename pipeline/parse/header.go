@@ -11,7 +11,7 @@ func (rd *reading) header(c *pipeline.Content, fields []field) {
 	c.Headers = make([]pipeline.HeaderField, 0, len(fields))
 	for _, f := range fields {
 		name := string(f.name)
-		w := words{&rd.notes, name}
+		w := words{&rd.notes, name, rd.charset}
 		value := oneLine(w.decode(unfold(f.body)))
 		c.Headers = append(c.Headers, pipeline.HeaderField{Name: name, Value: value})
 		rd.known(c, w, f, value)

@@ -60,7 +60,7 @@ func TestAddressListIsReadTolerantly(t *testing.T) {
 	} {
 		n := &notes{max: 10}
 		var got list
-		for _, a := range (words{n, "To"}).addresses([]byte(c.in)) {
+		for _, a := range (words{notes: n, where: "To"}).addresses([]byte(c.in)) {
 			got = append(got, [2]string{a.Name, a.Address})
 		}
 		if d := cmp.Diff(c.want, got); d != "" {
@@ -156,7 +156,7 @@ func TestEncodedWordsAsInTheWild(t *testing.T) {
 		{"=?utf-8?B?!!!?=", ""},
 	} {
 		n := &notes{max: 10}
-		if got := (words{n, "Subject"}).decode([]byte(c.in)); got != c.want {
+		if got := (words{notes: n, where: "Subject"}).decode([]byte(c.in)); got != c.want {
 			t.Errorf("%q: got %q, want %q", c.in, got, c.want)
 		}
 	}

@@ -139,7 +139,7 @@ func isUsual(name []byte) bool {
 
 // isBlank reports whether a line is empty but for its line end.
 func isBlank(line []byte) bool {
-	return len(bytes.TrimRight(line, "\r\n")) == 0
+	return len(line) == 0 || (line[0] == '\r' || line[0] == '\n') && len(bytes.TrimRight(line, "\r\n")) == 0
 }
 
 // foldEnd returns the offset behind the folded lines that begin at pos.

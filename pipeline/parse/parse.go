@@ -134,6 +134,10 @@ type reading struct {
 	envelope *pipeline.Envelope
 	raw      []byte
 	notes    notes
+	// charset is the one that the first text part declares, when it says more than ASCII and UTF-8 do.
+	charset string
+	// usual counts the octets that enmime read; see enmimeBytes.
+	usual int
 	// decoded counts the octets of the attachments so far.
 	decoded int64
 }
@@ -152,6 +156,7 @@ func (rd *reading) try(r rung) (c *pipeline.Content, err error) {
 // message is the usual way: the structure with all that is in it.
 func (rd *reading) message() *pipeline.Content {
 	parts := rd.scan()
+	rd.charset = textCharset(parts)
 	c := &pipeline.Content{}
 	rd.header(c, parts[0].fields)
 	rd.content(c, parts)

@@ -124,13 +124,14 @@ func (s *scanner) push(p *part, pos int) {
 	boundary := bytes.TrimRight(p.media.raw("boundary"), " \t")
 	// Only the root may guess, so that guesses cannot add up.
 	if p.parent < 0 && (len(boundary) == 0 || !occurs(s.raw[pos:], boundary)) {
-		if g := guessBoundary(s.raw[pos:]); g != nil {
+		g := guessBoundary(s.raw[pos:])
+		if g != nil {
 			s.rd.notes.add(noteBoundaryGuessed, p.id, "boundary %q instead of %q", g, boundary)
-			boundary = g
 		}
+		boundary = g
 	}
 	if len(boundary) == 0 {
-		s.rd.notes.add(noteBoundaryMissing, p.id, "%s without a boundary", p.media.typ)
+		// What becomes of it: see undivided.
 		return
 	}
 	s.stack = append(s.stack, open{boundary, len(s.parts)})
@@ -196,31 +197,30 @@ func (s *scanner) next(pos int) (delimiter, bool) {
 // delimiterAt reports whether the line at pos, which begins with two hyphens, is a delimiter. The innermost
 // multipart comes first: some senders use one boundary for all of them.
 func (s *scanner) delimiterAt(pos int) (delimiter, bool) {
-	end := lineEnd(s.raw, pos)
-	line := bytes.TrimRight(s.raw[pos+2:end], " \t\r\n")
-	d := delimiter{start: pos, end: end}
+	rest := s.raw[pos+2:]
 	for i := len(s.stack) - 1; i >= 0; i-- {
-		if is, closes := isDelimiter(line, s.stack[i].boundary); is {
-			d.level, d.close = i, closes
-			return d, true
+		if n, closes, ok := matchDelimiter(rest, s.stack[i].boundary); ok {
+			return delimiter{start: pos, end: pos + 2 + n, level: i, close: closes}, true
 		}
 	}
 	if s.closed != nil {
-		if is, closes := isDelimiter(line, s.closed.boundary); is && !closes {
-			d.level = -1
-			return d, true
+		if n, closes, ok := matchDelimiter(rest, s.closed.boundary); ok && !closes {
+			return delimiter{start: pos, end: pos + 2 + n, level: -1}, true
 		}
 	}
-	return d, false
+	return delimiter{}, false
 }
 
-// isDelimiter compares a line without its first two hyphens with a boundary.
-func isDelimiter(line, boundary []byte) (is, closes bool) {
-	rest, ok := bytes.CutPrefix(line, boundary)
-	if !ok {
-		return false, false
+// matchDelimiter reports whether what stands behind two hyphens is a delimiter of that boundary, and the length of
+// the line.
+func matchDelimiter(b, boundary []byte) (n int, closes, ok bool) {
+	if !bytes.HasPrefix(b, boundary) {
+		return 0, false, false
 	}
-	return len(rest) == 0 || string(rest) == "--", string(rest) == "--"
+	n = lineEnd(b, len(boundary))
+	tail := bytes.TrimRight(b[len(boundary):n], " \t\r\n")
+	closes = string(tail) == "--"
+	return n, closes, closes || len(tail) == 0
 }
 
 // occurs reports whether a delimiter with the boundary may stand in the body.

@@ -62,7 +62,7 @@ const (
 	b64Junk
 )
 
-// b64Value returns the six bits of a character, or one of the marks above. The URL alphabet is understood, too.
+// b64Value returns the six bits of a character, or one of the marks above.
 func b64Value(c byte) byte {
 	switch {
 	case c >= 'A' && c <= 'Z':
@@ -71,9 +71,9 @@ func b64Value(c byte) byte {
 		return c - 'a' + 26
 	case c >= '0' && c <= '9':
 		return c - '0' + 52
-	case c == '+' || c == '-':
+	case c == '+':
 		return 62
-	case c == '/' || c == '_':
+	case c == '/':
 		return 63
 	case c == '=':
 		return b64Pad
@@ -176,7 +176,7 @@ func (d *base64Decoder) step() bool {
 func isBase64(b []byte) bool {
 	for i, c := range b {
 		switch v := base64Values[c]; {
-		case v == b64Junk || c == '-' || c == '_':
+		case v == b64Junk:
 			return false
 		case c == ' ' && i+1 < len(b) && base64Values[b[i+1]] < b64Skip:
 			return false

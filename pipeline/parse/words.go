@@ -9,8 +9,11 @@ import (
 // words decodes header text: encoded words (RFC 2047) as they come, and octets above 127 that nobody encoded.
 type words struct {
 	notes *notes
-	// where is the name of the field.
+	// where is the name of the field, or the id of the part.
 	where string
+	// raw is the charset that octets above 127 are in when nobody encoded them and they are not UTF-8: that of the
+	// body, if it names one.
+	raw string
 }
 
 // decode returns the text of an unfolded field body, valid UTF-8.
@@ -54,6 +57,10 @@ func (w words) decode(b []byte) string {
 
 // octets decodes octets of a charset and notes what had to be replaced.
 func (w words) octets(charset string, b []byte) string {
+	if charset == "" && w.raw != "" && !utf8.Valid(b) {
+		w.notes.add(noteCharsetReplaced, w.where, "read as %s, as the text is", cut(w.raw, 40))
+		charset = w.raw
+	}
 	d := decodeText(charset, b)
 	if d.note != "" {
 		w.notes.add(d.note, w.where, "%s", d.detail)
