@@ -81,8 +81,8 @@ func (c *checker) check() {
 	c.process()
 }
 
-// sinkName is what a sink's or listener's name looks like: it is in ids, metrics and file names.
-var sinkName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
+// plainName is what a sink's or listener's name looks like: it is in ids, metrics and file names.
+var plainName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,39}$`)
 
 func (c *checker) name(key, name, what string, seen map[string]bool) {
 	switch {
@@ -90,8 +90,8 @@ func (c *checker) name(key, name, what string, seen map[string]bool) {
 		if !c.broken(key[:strings.LastIndexByte(key, '.')], true) {
 			c.add(key, "the %s has no name; give it one", what)
 		}
-	case !sinkName.MatchString(name):
-		c.add(key, "%q is not a name for a %s; use a-z, 0-9, _ and -, at most 40 of them", name, what)
+	case !plainName.MatchString(name):
+		c.add(key, "%q is not a name for a %s; use a letter a-z, then a-z, 0-9, _ and -, at most 40 in all", name, what)
 	case seen[name]:
 		c.add(key, "the name %q is taken by another %s; choose another", name, what)
 	}

@@ -9,6 +9,7 @@ import (
 	"mxhook/ingest"
 	"mxhook/pipeline"
 	"mxhook/rules"
+	"mxhook/sinks"
 )
 
 // Config is one configuration. Nobody changes it after Load; a reload makes another one. What each key means stands in
@@ -221,7 +222,7 @@ func DefaultSink() Sink {
 	for _, step := range s.Steps {
 		r.Steps = append(r.Steps, Duration(step))
 	}
-	return Sink{Concurrency: 16, Timeout: Duration(15 * time.Second), Retry: r}
+	return Sink{Concurrency: sinks.DefaultConcurrency, Timeout: Duration(sinks.DefaultTimeout), Retry: r}
 }
 
 // defaulted is what a list element or a kind of sink starts from.

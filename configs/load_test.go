@@ -504,7 +504,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		cfg, warnings, err := parse("f.yaml", text, []string{"A=1"}, func(string) ([]byte, error) { return []byte("x"), nil })
-		lines := bytes.Count(text, []byte("\n")) + 2
+		lines := bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) + 2 // YAML takes both
 		check := func(m *Mistake) {
 			if m.Line < 1 || m.Line > lines || m.Column < 1 || m.Text == "" {
 				t.Errorf("%+v", m)

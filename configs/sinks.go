@@ -5,11 +5,9 @@ import (
 	"time"
 
 	"mxhook/sinks"
-	"mxhook/sinks/file"
-	"mxhook/sinks/webhook"
 )
 
-// SinkConfigs returns the sinks as package sinks builds them.
+// SinkConfigs returns the sinks as package sinks takes them.
 func (c *Config) SinkConfigs() []sinks.Config {
 	out := make([]sinks.Config, len(c.Sinks))
 	for i := range c.Sinks {
@@ -20,30 +18,31 @@ func (c *Config) SinkConfigs() []sinks.Config {
 
 func (s *Sink) config() sinks.Config {
 	c := sinks.Config{Name: s.Name, Concurrency: s.Concurrency, Timeout: time.Duration(s.Timeout), Schedule: s.Schedule()}
-	if s.Webhook != nil {
-		o := s.Webhook.options()
-		o.PermanentStatuses = s.PermanentStatuses
-		c.Webhook = &o
+	if w := s.Webhook; w != nil {
+		o := set(&c.Webhook)
+		o.URL, o.Raw, o.OmitAttachments = w.URL, w.Raw, w.OmitAttachments
+		o.AllowPrivate, o.PermanentStatuses = w.AllowPrivate, s.PermanentStatuses
+		for _, secret := range w.Secrets {
+			o.Secrets = append(o.Secrets, secret.Reveal())
+		}
+		for _, h := range w.Headers {
+			o.Headers = append(o.Headers, struct{ Name, Value string }{h.Name, h.Value.Reveal()})
+		}
+		for _, n := range w.AllowNetworks {
+			if p, err := netip.ParsePrefix(n); err == nil { // Load refuses all others
+				o.AllowNetworks = append(o.AllowNetworks, p)
+			}
+		}
 	}
-	if s.File != nil {
-		c.File = &file.Options{Dir: s.File.Dir, Layout: s.File.Layout}
+	if f := s.File; f != nil {
+		o := set(&c.File)
+		o.Dir, o.Layout = f.Dir, f.Layout
 	}
 	return c
 }
 
-// options leaves out networks that do not parse: Load has refused them.
-func (w *Webhook) options() webhook.Options {
-	o := webhook.Options{URL: w.URL, AllowPrivate: w.AllowPrivate, Raw: w.Raw, OmitAttachments: w.OmitAttachments}
-	for _, secret := range w.Secrets {
-		o.Secrets = append(o.Secrets, secret.Reveal())
-	}
-	for _, h := range w.Headers {
-		o.Headers = append(o.Headers, webhook.Header{Name: h.Name, Value: h.Value.Reveal()})
-	}
-	for _, n := range w.AllowNetworks {
-		if prefix, err := netip.ParsePrefix(n); err == nil {
-			o.AllowNetworks = append(o.AllowNetworks, prefix)
-		}
-	}
-	return o
+// set makes *p point to a new zero value. It spares the import of each kind's package for the name of its options.
+func set[T any](p **T) *T {
+	*p = new(T)
+	return *p
 }
