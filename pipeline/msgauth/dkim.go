@@ -106,7 +106,7 @@ func (s *Stage) judge(v *dkim.Verification, sig signature, keys *keyLookup) (res
 		return pipeline.ResultPermError, "signing domain is no domain name"
 	case !sig.expires.IsZero() && s.now().After(sig.expires):
 		return pipeline.ResultPermError, "signature has expired"
-	case keys.isStrict(sig.selector, sig.domain) && sig.auid != sig.domain: // RFC 6376 3.6.1, t=s
+	case keys.isStrict(sig.selector+"._domainkey."+sig.domain) && sig.auid != sig.domain: // RFC 6376 3.6.1, t=s
 		return pipeline.ResultPermError, "key does not allow subdomains"
 	}
 	return pipeline.ResultPass, ""
@@ -123,6 +123,9 @@ type keyLookup struct {
 }
 
 func (k *keyLookup) lookup(name string) ([]string, error) {
+	if normal, ok := normalDomain(name); ok {
+		name = normal // a domain may stand there as U-labels (RFC 8616)
+	}
 	txts, err := k.resolver.LookupTXT(k.ctx, name)
 	if err != nil {
 		return nil, dnsError(name, err)
@@ -132,7 +135,7 @@ func (k *keyLookup) lookup(name string) ([]string, error) {
 		for flag := range strings.SplitSeq(tags["t"], ":") {
 			if strings.EqualFold(stripSpace(flag), "s") {
 				k.mu.Lock()
-				k.strict[strings.ToLower(name)] = true
+				k.strict[name] = true
 				k.mu.Unlock()
 			}
 		}
@@ -140,10 +143,13 @@ func (k *keyLookup) lookup(name string) ([]string, error) {
 	return txts, nil
 }
 
-func (k *keyLookup) isStrict(selector, domain string) bool {
+func (k *keyLookup) isStrict(name string) bool {
+	if normal, ok := normalDomain(name); ok {
+		name = normal
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.strict[strings.ToLower(selector+"._domainkey."+domain)]
+	return k.strict[name]
 }
 
 // dkimReader reads raw without copying it. A message without a body may end without the empty line (RFC 5322 3.5),
