@@ -32,7 +32,7 @@ func (c *checker) at(key string) place {
 		if key == "" {
 			break
 		}
-		key = key[:max(0, strings.LastIndexAny(key, ".["))]
+		key = parentOf(key)
 	}
 	if c.placed {
 		return place{line: 1, column: 1}
@@ -40,31 +40,20 @@ func (c *checker) at(key string) place {
 	return place{}
 }
 
-func (c *checker) add(key, format string, args ...any) *Mistake {
-	p := c.at(key)
-	m := &Mistake{File: c.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: fmt.Sprintf(format, args...)}
-	if !c.broken(key, false) {
-		c.mistakes = append(c.mistakes, m)
-	}
-	return m
+func (c *checker) add(key, format string, args ...any) {
+	c.say(false, key, format, args...)
 }
 
 func (c *checker) warn(key, format string, args ...any) {
-	c.add(key, format, args...).Warning = true
+	c.say(true, key, format, args...)
 }
 
-// broken reports whether the strict pass has complained about the key, or about a group around it; with inside, also
-// about anything in it.
-func (c *checker) broken(key string, inside bool) bool {
-	return slices.ContainsFunc(c.mistakes, func(m *Mistake) bool {
-		return !m.Warning && (m.Key == key || m.Key != "" && isBelow(key, m.Key) || inside && isBelow(m.Key, key))
-	})
-}
-
-// isBelow reports whether the key is inside of the group.
-func isBelow(key, group string) bool {
-	rest, ok := strings.CutPrefix(key, group)
-	return ok && (group == "" || strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "["))
+func (c *checker) say(warning bool, key, format string, args ...any) {
+	if c.broken(key, false) {
+		return
+	}
+	p := c.at(key)
+	c.note(&Mistake{Warning: warning, File: c.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) check() {
@@ -341,7 +330,7 @@ func (c *checker) finding(f *rules.Finding) {
 	if f.Field == "when" && f.Line > 0 {
 		m.Line, m.Column = f.Line, f.Column
 	}
-	c.mistakes = append(c.mistakes, m)
+	c.note(m)
 }
 
 func (c *checker) sinkNames() []string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mxhook/sinks"
+	"mxhook/sinks/file"
 )
 
 // maxSteps bounds the retry clock's list.
@@ -176,7 +177,7 @@ func (c *checker) folder(key string, s *Sink) {
 	if s.File.Dir == "" && !c.broken(key+".file", true) {
 		c.add(key+".file.dir", "the folder is missing; name one, like /var/mail/in")
 	}
-	c.oneOf(key+".file.layout", s.File.Layout, "maildir", "eml")
+	c.oneOf(key+".file.layout", s.File.Layout, file.Maildir, file.EML)
 	if len(s.PermanentStatuses) > 0 {
 		c.add(key+".permanent_statuses", "statuses are for webhooks; remove them from this sink")
 	}

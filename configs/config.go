@@ -10,6 +10,7 @@ import (
 	"mxhook/pipeline"
 	"mxhook/rules"
 	"mxhook/sinks"
+	"mxhook/sinks/file"
 )
 
 // Config is one configuration. Nobody changes it after Load; a reload makes another one. What each key means stands in
@@ -228,7 +229,7 @@ func DefaultSink() Sink {
 // defaulted is what a list element or a kind of sink starts from.
 func (Sink) defaulted() any     { return DefaultSink() }
 func (Listener) defaulted() any { return defaultListener("", "") }
-func (File) defaulted() any     { return File{Layout: "maildir"} }
+func (File) defaulted() any     { return File{Layout: file.Maildir} }
 func (Domain) defaulted() any   { return Domain{TagSeparator: "+"} }
 
 // Schedule is the retry clock of the sink.

@@ -40,7 +40,7 @@ func parse(file string, data []byte, environ []string, readFile func(string) ([]
 	}
 	s := &strict{
 		file: file, placed: doc.placed, readFile: readFile, env: variables(environ),
-		used: map[string]bool{}, places: map[string]place{}, nodes: map[string]*yaml.Node{},
+		used: map[string]bool{}, wrong: map[string]bool{}, around: map[string]bool{}, places: map[string]place{}, nodes: map[string]*yaml.Node{},
 	}
 	settings := map[string]any{}
 	if doc.root != nil {
@@ -111,14 +111,14 @@ func (s *strict) overrides() map[string]any {
 				if near, ok := rules.Nearest(name, slices.Sorted(maps.Keys(keys))); ok {
 					advice = "; did you mean " + near + "?"
 				}
-				s.mistakes = append(s.mistakes, &Mistake{Warning: true, Env: name, Text: "the variable sets no key" + advice})
+				s.note(&Mistake{Warning: true, Env: name, Text: "the variable sets no key" + advice})
 			}
 			continue
 		}
 		s.places[k.path] = place{env: name}
 		v, err := parseVariable(s.env[name], k.typ)
 		if err != nil {
-			s.mistakes = append(s.mistakes, &Mistake{Env: name, Key: k.path, Text: err.Error()})
+			s.note(&Mistake{Env: name, Key: k.path, Text: err.Error()})
 			continue
 		}
 		out[k.path] = v

@@ -31,10 +31,42 @@ type strict struct {
 	env      map[string]string
 	used     map[string]bool // variables that references named
 	mistakes []*Mistake
-	places   map[string]place
-	nodes    map[string]*yaml.Node
-	visited  int
-	literal  bool // the value under way has no references
+	// wrong are the keys of the mistakes (warnings are none), around those of the groups around them.
+	wrong, around map[string]bool
+	places        map[string]place
+	nodes         map[string]*yaml.Node
+	visited       int
+	literal       bool // the value under way has no references
+}
+
+// note keeps a mistake or warning.
+func (s *strict) note(m *Mistake) {
+	s.mistakes = append(s.mistakes, m)
+	if m.Warning || m.Key == "" {
+		return
+	}
+	s.wrong[m.Key] = true
+	for group := parentOf(m.Key); group != ""; group = parentOf(group) {
+		s.around[group] = true
+	}
+}
+
+// parentOf cuts the last name or index off a key: a[0].b, a[0], a, "".
+func parentOf(key string) string {
+	return key[:max(0, strings.LastIndexAny(key, ".["))]
+}
+
+// broken reports whether there is a mistake at the key or at a group around it; with inside, also at anything in it.
+func (s *strict) broken(key string, inside bool) bool {
+	if inside && s.around[key] {
+		return true
+	}
+	for ; key != ""; key = parentOf(key) {
+		if s.wrong[key] {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *strict) complain(key string, n *yaml.Node, format string, args ...any) {
@@ -42,7 +74,7 @@ func (s *strict) complain(key string, n *yaml.Node, format string, args ...any) 
 	if s.placed {
 		m.Line, m.Column = max(1, n.Line), max(1, n.Column)
 	}
-	s.mistakes = append(s.mistakes, m)
+	s.note(m)
 }
 
 // walk returns the value of n as a plain tree for typ; nil means that there is none, and the default stays.

@@ -7,6 +7,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// maxPlacedLine bounds the lines that are searched for conditions, in bytes: a file may have all of them in one line.
+const maxPlacedLine = 8 << 10
+
 // when is where the first character of a condition stands, for messages that point into it.
 type when struct {
 	file         string
@@ -51,6 +54,9 @@ func textStart(n *yaml.Node, lines [][]byte) (line, column int) {
 		column := n.Column
 		if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
 			column++
+		}
+		if len(lines[n.Line-1]) > maxPlacedLine {
+			break
 		}
 		if text := []rune(string(lines[n.Line-1])); column-1 <= len(text) && bytes.HasPrefix([]byte(string(text[column-1:])), []byte(n.Value)) {
 			return n.Line, column
