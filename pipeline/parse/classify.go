@@ -49,13 +49,23 @@ func (s *scanner) defaultType(p *part) string {
 	return "text/plain"
 }
 
-// repairType returns a type of the form "a/b", or "" when nothing usable is there.
+// maxTypeName is how long a type or a subtype may be (RFC 6838 4.2).
+const maxTypeName = 127
+
+// repairType returns a type of the form "a/b", of characters that may stand in one (RFC 2045 5.1), or "" when nothing
+// usable is there.
 func repairType(typ string) string {
+	typ = strings.Map(func(r rune) rune {
+		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"[]?=`, r) {
+			return -1
+		}
+		return r
+	}, typ)
 	main, sub, ok := strings.Cut(typ, "/")
 	switch {
 	case ok && main != "" && sub != "":
 		sub, _, _ = strings.Cut(sub, "/")
-		return cut(main+"/"+sub, 255)
+		return cut(main, maxTypeName) + "/" + cut(sub, maxTypeName)
 	case main == "text":
 		return "text/plain"
 	case main == "html":

@@ -105,7 +105,7 @@ func FuzzParams(f *testing.F) {
 			name, _, _ := strings.Cut(p.name, "*")
 			m.value(name)
 		}
-		if typ := repairType(m.typ); typ != "" && strings.Count(typ, "/") != 1 {
+		if typ := repairType(m.typ); typ != "" && (strings.Count(typ, "/") != 1 || len(typ) > 255 || !isASCII([]byte(typ))) {
 			t.Errorf("type %q", typ)
 		}
 	})

@@ -198,7 +198,8 @@ func TestTypesAreRepaired(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"text/plain": "text/plain", "text": "text/plain", "html": "text/html", "text/": "text/plain", "a/b/c": "a/b", "application-x-gzip": "application/octet-stream",
-		"image": "application/octet-stream", "multipart": "multipart/mixed", "message": "message/rfc822", "/": "", "junk": "", "": "",
+		"image": "application/octet-stream", "multipart": "multipart/mixed", "message": "message/rfc822", "/": "", "junk": "", "te\xffxt/<html>": "text/html", "a=b/c\x00": "ab/c",
+		strings.Repeat("a", 300) + "/b": strings.Repeat("a", 127) + "/b", "": "",
 	} {
 		if got := repairType(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
