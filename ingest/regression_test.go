@@ -78,14 +78,13 @@ func TestS2BodyAfterDataTimeoutIsNotCommands(t *testing.T) {
 	for _, command := range []string{"DATA", "BDAT 1000"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
-			s, p := pipeServer(t, func(o *Options) { o.Timeouts = Timeouts{Data: 30 * time.Millisecond} })
+			s, p := pipeServer(t, func(o *Options) { o.Timeouts = Timeouts{Data: 50 * time.Millisecond} })
 			p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>")
 			p.expect("250 *", "250 *")
-			p.send(command)
+			p.send(command, "Subject: x", "", "half of") // in one write, so that the clock runs for what is missing
 			if command == "DATA" {
 				p.expect("354 *")
 			}
-			p.raw("Subject: x\r\n\r\n")
 			p.expect("421 4.4.2 *")
 			// Nobody reads this any more: either the write fails or nothing answers it.
 			_ = p.conn.SetWriteDeadline(time.Now().Add(patience))
@@ -345,24 +344,42 @@ func TestS13ShutdownDrains(t *testing.T) {
 	}
 }
 
-// Elsewhere, the time for one command was also the time for a whole message.
+// Elsewhere, the time for one command was also the time for a whole message. Here a command line has one deadline, and
+// every read of the message has a new one, but none behind the end of the whole transfer.
 func TestS14DataMayTakeLongerThanOneRead(t *testing.T) {
 	t.Parallel()
-	const progress = 200 * time.Millisecond
-	s, p := pipeServer(t, func(o *Options) {
-		o.Timeouts = Timeouts{Command: progress, Data: progress, Transfer: time.Hour}
-	})
-	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "DATA")
-	p.expect("250 *", "250 *", "354 *")
-	start, n := time.Now(), 0
-	for tick := time.NewTicker(progress / 10); time.Since(start) < 2*progress; <-tick.C {
-		p.raw("x")
-		n++
-	}
-	p.raw("\r\n.\r\n")
-	p.expect("250 *")
-	if got := s.spool.messages()[0].Content; got != strings.Repeat("x", n)+"\r\n" {
-		t.Errorf("stored %q", got)
+	const envelope = "EHLO client.example.org\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\n"
+	for name, c := range map[string]struct {
+		timeouts Timeouts
+		octets   string
+		renewed  bool
+	}{
+		"command line":     {Timeouts{}, "NOOP " + strings.Repeat("x", 100), false},
+		"DATA":             {Timeouts{}, strings.Repeat("x", 100), true},
+		"end of transfer":  {Timeouts{Transfer: time.Minute}, strings.Repeat("x", 100), false},
+		"BDAT":             {Timeouts{}, strings.Repeat("x", 100), true},
+		"refused BDAT":     {Timeouts{}, strings.Repeat("x", 100), true},
+		"BDAT to its end":  {Timeouts{Transfer: time.Minute}, strings.Repeat("x", 100), false},
+		"line of envelope": {Timeouts{}, "RCPT TO:<" + strings.Repeat("x", 100), false},
+	} {
+		before := envelope
+		switch {
+		case name == "refused BDAT":
+			before = "BDAT 1000\r\n"
+		case strings.HasPrefix(name, "BDAT"):
+			before += "BDAT 1000\r\n"
+		case c.timeouts != Timeouts{} || name == "DATA":
+			before += "DATA\r\n"
+		}
+		s := serverFor(t, func(o *Options) { o.Timeouts = c.timeouts })
+		conn := &fuzzConn{in: strings.NewReader(before + c.octets), step: 1}
+		newSession(s.Server, s.listeners[0], conn).run(context.Background())
+		deadlines := conn.deadlines[len(before)+1 : len(before)+len(c.octets)]
+		for i, deadline := range deadlines[1:] {
+			if deadline.After(deadlines[i]) != c.renewed || deadline.Before(deadlines[i]) {
+				t.Errorf("%s: deadline %v after %v", name, deadline, deadlines[i])
+			}
+		}
 	}
 }
 
@@ -399,14 +416,13 @@ func TestS15FailedHandshakeEndsTheSession(t *testing.T) {
 // Elsewhere, nothing could be decided before the greeting, and clients that talked first were served.
 func TestS16EarlyTalkersAreRefused(t *testing.T) {
 	t.Parallel()
-	s := serverFor(t, func(o *Options) { o.Timeouts.GreetDelay = 200 * time.Millisecond })
-	early, polite := s.dial(), s.dial()
+	s := serverFor(t, func(o *Options) { o.Timeouts.GreetDelay = time.Hour })
+	early := s.dial()
 	early.send("EHLO spam.example.org")
 	early.expect("421 4.7.0 You talked before the greeting")
 	early.expectClosed()
-	polite.expect("220 *")
-	polite.send("EHLO client.example.org")
-	polite.expectEHLO()
+
+	serverFor(t, func(o *Options) { o.Timeouts.GreetDelay = 20 * time.Millisecond }).hello()
 }
 
 // Elsewhere, each reply line was a packet of its own.

@@ -231,7 +231,9 @@ func TestSlowClientsDoNotStopOthers(t *testing.T) {
 
 func TestSlowCommandLineTimesOut(t *testing.T) {
 	t.Parallel()
-	_, p := pipeServer(t, func(o *Options) { o.Timeouts.Command = 50 * time.Millisecond })
+	s := serverFor(t, func(o *Options) { o.Timeouts.Command = 100 * time.Millisecond })
+	p := s.dial()
+	p.expect("220 *")
 	p.dribbleUntil("421 4.4.2 *")
 }
 

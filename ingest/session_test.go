@@ -75,7 +75,7 @@ func TestPartsOfOursThatHangAreDeferred(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serverFor(t, func(o *Options) { o.Spool, o.Timeouts.Spool = spool, 20*time.Millisecond })
+			s := serverFor(t, func(o *Options) { o.Spool, o.Timeouts.Spool = spool, time.Second })
 			p := s.hello()
 			p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>")
 			if name == "admit" {
@@ -96,7 +96,7 @@ func TestPartsOfOursThatHangAreDeferred(t *testing.T) {
 	}
 	t.Run("recipients", func(t *testing.T) {
 		t.Parallel()
-		s := serverFor(t, func(o *Options) { o.Recipients, o.Timeouts.Accept = hangingRecipients{}, 20*time.Millisecond })
+		s := serverFor(t, func(o *Options) { o.Recipients, o.Timeouts.Accept = hangingRecipients{}, time.Second })
 		p := s.hello()
 		p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>")
 		p.expect("250 *", "451 4.3.0 *")
@@ -268,11 +268,13 @@ func TestReplyLineIsSafe(t *testing.T) {
 	}
 }
 
-// fuzzConn is a connection whose client has said everything beforehand.
+// fuzzConn is a connection whose client has said everything beforehand. It gives at most step octets a read, and
+// keeps the read deadlines.
 type fuzzConn struct {
-	in   io.Reader
-	out  bytes.Buffer
-	step int
+	in        io.Reader
+	out       bytes.Buffer
+	step      int
+	deadlines []time.Time
 }
 
 func (c *fuzzConn) Read(p []byte) (int, error) {
@@ -286,8 +288,12 @@ func (c *fuzzConn) Close() error                     { return nil }
 func (c *fuzzConn) LocalAddr() net.Addr              { return pipeConn{}.RemoteAddr() }
 func (c *fuzzConn) RemoteAddr() net.Addr             { return pipeConn{}.RemoteAddr() }
 func (c *fuzzConn) SetDeadline(time.Time) error      { return nil }
-func (c *fuzzConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *fuzzConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *fuzzConn) SetReadDeadline(t time.Time) error {
+	c.deadlines = append(c.deadlines, t)
+	return nil
+}
 
 // FuzzSession plays any octets to a session. Whatever they are and wherever the packets end: no panic, well-formed
 // replies, 250 for exactly the messages that were stored, every writer ended, and the same replies for the same octets.
