@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,11 @@ func TestReferenceFileHasEveryKey(t *testing.T) {
 	}
 	// A key that only a comment has is read too: the comment sign in front of it is taken away.
 	text = bytes.ReplaceAll(text, []byte("# timeout:"), []byte("timeout:"))
+	head, tests, ok := bytes.Cut(text, []byte("\ntests: []\n"))
+	if !ok {
+		t.Fatal("no example of tests")
+	}
+	text = slices.Concat(head, []byte("\ntests:\n"), bytes.ReplaceAll(tests, []byte("#  "), []byte("  ")))
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
 		t.Fatal(err)
@@ -378,6 +384,46 @@ func TestTimeoutOfWebhookIsTheSinks(t *testing.T) {
 	cfg := mustLoad(t, "f.yaml", strings.Replace(minimal, `"}`, `", timeout: 42s}`, 1))
 	if time.Duration(cfg.Sinks[0].Timeout) != 42*time.Second {
 		t.Errorf("%v", cfg.Sinks[0].Timeout)
+	}
+}
+
+// TestContractExampleLoads: the example that the product is described with.
+func TestContractExampleLoads(t *testing.T) {
+	t.Parallel()
+	cfg := mustLoad(t, "mxhook.yaml", `
+data_dir: /var/lib/mxhook
+smtp:
+  hostname: mx.example.com
+  listeners:
+    - {name: mx, address: ":25", protocol: smtp, tls: starttls}
+  tls: {cert_file: a.crt, key_file: a.key}
+  limits: {message_size: 50MB, recipients: 100, connections: 5000, connections_per_ip: 100}
+domains:
+  - domain: example.com
+    recipients: ["support", "reply+*", "/^ticket-(?<id>[0-9]+)$/"]
+  - domain: "*.tenants.example.com"
+sinks:
+  - name: helpdesk
+    webhook: {url: "https://app.example.com/mail", secret: "${HELPDESK_SECRET}", timeout: 15s}
+  - name: box
+    file: {dir: /var/mail/in, layout: maildir}
+rules:
+  - name: tickets
+    when: 'recipient.domain == "example.com" and recipient.local startsWith "ticket-" and sender.verified'
+    to: [helpdesk, box]
+    stop: true
+  - name: everything-else
+    to: [box]
+tests:
+  - {name: tickets reach the helpdesk, mail: testdata/ticket.eml, recipient: ticket-1@example.com, expect: [helpdesk, box]}
+queue: {url: "", durability: fsync, retention: 192h, reserve: 1GB}
+ops: {address: "127.0.0.1:8025"}
+`, testEnv()...)
+	if cfg.Queue.Retention != Duration(8*day) || cfg.Sinks[1].File.Layout != "maildir" || len(cfg.Tests) != 1 {
+		t.Errorf("%+v", cfg)
+	}
+	if got := cfg.SinkConfigs(); len(got) != 2 || got[0].Webhook.Secrets[0] != sampleSecret || got[1].File.Dir != "/var/mail/in" {
+		t.Errorf("sinks: %+v", got)
 	}
 }
 
