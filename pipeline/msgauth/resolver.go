@@ -97,3 +97,17 @@ func isASCII(s string) bool {
 	}
 	return true
 }
+
+// maxText bounds a string from the mail or from DNS that goes into a result.
+const maxText = 253
+
+// clean returns other people's text as a result may hold it: valid UTF-8 without controls, at most maxText octets.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), maxText)])
+	return strings.ToValidUTF8(s, "")
+}

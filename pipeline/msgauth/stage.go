@@ -5,6 +5,7 @@ package msgauth
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -101,7 +102,7 @@ func (s *Stage) check(ctx context.Context, m *pipeline.Message) *checks {
 		walker: &walker{ctx: ctx, resolver: s.resolver, seen: make(map[string]lookedUp)},
 	}
 	c.author, c.authorErr = authorDomain(m.Raw)
-	c.dmarc = discovery{domain: c.author, err: fmt.Errorf("%s", broken)}
+	c.dmarc = discovery{domain: c.author, err: errors.New(broken)}
 
 	var wg sync.WaitGroup
 	run := func(method string, check func()) {
@@ -139,9 +140,12 @@ func (c *checks) results(m *pipeline.Message) *pipeline.AuthResults {
 	auth.DMARC, aligned = c.dmarc.evaluate(c.walker, c.authorErr, c.spf.main, c.dkim)
 	for i, d := range c.dkim {
 		auth.DKIM = append(auth.DKIM, pipeline.DKIMResult{
-			Result: d.result, Domain: d.domain, Selector: d.selector, Algorithm: d.algorithm, Aligned: aligned[i], Reason: d.reason,
+			Result: d.result, Domain: d.domain, Selector: clean(d.selector), Algorithm: clean(d.algorithm),
+			Aligned: aligned[i], Reason: clean(d.reason),
 		})
 	}
+	auth.SPF.Reason = clean(auth.SPF.Reason)
+	auth.DMARC.Reason = clean(auth.DMARC.Reason)
 	auth.Sender = senderOf(auth.DMARC)
 	auth.Field = field(&m.Envelope, auth, c.spf.helo, c.dkim)
 	return auth

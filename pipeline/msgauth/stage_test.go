@@ -1,17 +1,22 @@
 package msgauth
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"net/mail"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/foxcpp/go-mockdns"
 	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mxhook/pipeline"
@@ -207,6 +212,64 @@ func TestStageOnAnotherResolver(t *testing.T) {
 	if !a.Sender.Verified || a.SPF.Result != "pass" || a.DKIM[0].Result != "pass" || a.IPRev.Name != "mail.example.org" {
 		t.Errorf("got %+v", a)
 	}
+}
+
+// TestStageWhenDNSIsDown: every way to be down is a temperror, in bounded time, and verifies nobody.
+func TestStageWhenDNSIsDown(t *testing.T) {
+	t.Parallel()
+	signed := sign(t, plainMail, dkimDefaults())
+	for name, answer := range map[string]func(*dns.Msg, bool) *dns.Msg{"silent": silent, "failing": rcode(dns.RcodeServerFailure)} {
+		r := newResolver(t, ResolverConfig{Timeout: 50 * time.Millisecond, Attempts: 1}, serveDNS(t, answer))
+		s := New(Options{Resolver: r, Log: quiet(), Timeout: 2 * time.Second})
+		start := time.Now()
+		a := authenticate(t, s, message("192.0.2.1", "mail.example.org", "alice@example.org", signed))
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: took %v", name, took)
+		}
+		got := []string{a.SPF.Result, a.DKIM[0].Result, a.DMARC.Result, a.IPRev.Result}
+		if diff := cmp.Diff([]string{"temperror", "temperror", "temperror", "temperror"}, got); diff != "" || a.Sender.Verified {
+			t.Errorf("%s: %s sender %+v", name, diff, a.Sender)
+		}
+		if strings.Contains(a.Field, "127.0.0.1") {
+			t.Errorf("field names our server: %q", a.Field)
+		}
+	}
+}
+
+// FuzzStage changes a signed mail in every way it likes. Whatever is verified must be the mail that was signed, as
+// net/mail reads its author; and all text must fit the payload.
+func FuzzStage(f *testing.F) {
+	signed := sign(f, plainMail, dkimDefaults())
+	for _, raw := range []string{
+		signed, signed + "x", "From: ceo@example.org\r\n" + signed, " From: ceo@example.org\r\n" + signed,
+		strings.Replace(signed, "From:", "From\v:", 1), "\r\r\n" + signed, "DKIM-Signature: s=\xff\x00; d=x\r\n" + signed, plainMail,
+	} {
+		f.Add([]byte(raw))
+	}
+	s := newStage(keyZone("_dmarc.example.org TXT v=DMARC1; p=reject"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m := message("", "", "", string(raw))
+		a := authenticate(t, s, m)
+		for _, r := range a.DKIM {
+			if !utf8.ValidString(r.Selector+r.Algorithm+r.Reason+r.Domain) || len(r.Selector) > maxText {
+				t.Fatalf("result %+v", r)
+			}
+		}
+		if strings.Count(a.Field, "\n") != strings.Count(a.Field, "\r\n") || !isASCII(a.Field) {
+			t.Fatalf("field %q", a.Field)
+		}
+		if !a.Sender.Verified {
+			return
+		}
+		read, err := mail.ReadMessage(bytes.NewReader(raw))
+		if err != nil {
+			return
+		}
+		from := read.Header["From"]
+		if a.Sender.Domain != "example.org" || len(from) != 1 || strings.Join(strings.Fields(from[0]), " ") != "Alice <alice@example.org>" {
+			t.Fatalf("verified %+v with From %q", a.Sender, from)
+		}
+	})
 }
 
 func TestIPRev(t *testing.T) {
