@@ -20,6 +20,8 @@ type Table struct {
 type rule struct {
 	Rule
 	condition condition
+	// shared: the condition says nothing of the recipient and has one answer for the whole message.
+	shared bool
 }
 
 // Compile checks the rules and makes a table of them. defaults are the sinks of recipients that no rule matched. The
@@ -49,6 +51,7 @@ func Compile(rs []Rule, defaults []string) (*Table, error) {
 			for word := range r.condition.uses {
 				t.uses[word] = true
 			}
+			r.shared = !r.condition.uses["recipient"]
 		}
 		t.rules = append(t.rules, r)
 	}

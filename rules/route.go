@@ -60,7 +60,7 @@ func (t *Table) run(r *runner, rcpt *pipeline.Recipient, report func(rule int, m
 	var end outcome
 	for i := range t.rules {
 		rule := &t.rules[i]
-		matched, err := r.matches(&rule.condition)
+		matched, err := r.answer(i, rule)
 		report(i, matched, err)
 		if !matched {
 			continue
@@ -102,9 +102,16 @@ type runner struct {
 	now      func() time.Time
 	elements int
 	deadline time.Time
+	// known are the answers of shared conditions on this message, by rule.
+	known []answer
 }
 
-func newRunner(t *Table) *runner { return &runner{now: t.now} }
+type answer struct {
+	known, matched bool
+	err            error
+}
+
+func newRunner(t *Table) *runner { return &runner{now: t.now, known: make([]answer, len(t.rules))} }
 
 func (t *Table) runner(m *pipeline.Message) *runner {
 	r := t.runners.Get().(*runner)
@@ -116,10 +123,23 @@ func (t *Table) runner(m *pipeline.Message) *runner {
 
 func (t *Table) release(r *runner) {
 	r.env, r.content = environment{}, nil
+	clear(r.known)
 	// The machine keeps what it worked with on its stack; the message must not live as long as the pool.
 	clear(r.vm.Stack[:cap(r.vm.Stack)])
 	clear(r.vm.Variables)
 	t.runners.Put(r)
+}
+
+// answer evaluates a rule's condition, once for each message when it does not depend on the recipient.
+func (r *runner) answer(i int, rule *rule) (bool, error) {
+	if a := &r.known[i]; a.known {
+		return a.matched, a.err
+	}
+	matched, err := r.matches(&rule.condition)
+	if rule.shared {
+		r.known[i] = answer{true, matched, err}
+	}
+	return matched, err
 }
 
 // matches evaluates a condition. An error comes with false.

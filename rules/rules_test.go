@@ -341,6 +341,30 @@ func TestCostOfListsIsBounded(t *testing.T) {
 	}
 }
 
+// TestSharedConditionsAreEvaluatedOnce: what does not depend on the recipient costs a mail to many no more.
+func TestSharedConditionsAreEvaluatedOnce(t *testing.T) {
+	t.Parallel()
+	table, err := Compile([]Rule{
+		{Name: "shared", When: `any(to, .domain == "example.com") and size > 0`, To: []string{"a"}},
+		{Name: "own", When: `any(to, .domain == recipient.domain)`, To: []string{"b"}},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	table.now = func() time.Time { calls++; return time.Unix(0, 0) }
+	for round := range 2 {
+		got, _ := table.Route(sample())
+		if len(got.Targets) != 3 { // both for example.com, shared only for example.net
+			t.Errorf("targets %+v", got.Targets)
+		}
+		// The clock is read once for each evaluation that looks at a list.
+		if want := 3 * (round + 1); calls != want {
+			t.Errorf("%d evaluations after %d messages, want %d", calls, round+1, want)
+		}
+	}
+}
+
 func TestTimeOfListsIsBounded(t *testing.T) {
 	t.Parallel()
 	m := sample()
