@@ -15,8 +15,8 @@ type discovery struct {
 	at  string
 	// policy is the policy that applies, "" when there is no record or none that can be understood.
 	policy string
-	// org is the organizational domain; it is not known when orgErr is set. alone: no record was found on the way, so
-	// that only the very same domain aligns.
+	// org is the organizational domain; it is not known when orgErr is set. alone: no record applies, so that only the
+	// very same domain aligns.
 	org    string
 	alone  bool
 	orgErr error
@@ -54,7 +54,7 @@ func (s *Stage) discover(w *walker, domain string) discovery {
 	exists := !subdomain || d.rec.np == "" || s.exists(w.ctx, domain)
 	policy, ok := d.rec.policy(subdomain, exists)
 	if !ok {
-		d.rec = nil
+		d.rec, d.alone = nil, true // as if there were none
 		return d
 	}
 	d.policy = policy

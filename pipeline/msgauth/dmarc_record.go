@@ -96,10 +96,10 @@ func hasURI(list string) bool {
 }
 
 // policy returns what the record asks for (RFC 9989 4.10.1): for the domain it stands at, or for a subdomain that
-// exists or does not. ok is false when the record asks for nothing that can be understood and so does not apply. t=y
-// asks for one step less.
+// exists or does not. One policy that is missing (p) or not valid takes the whole record down to p=none, and without a
+// usable rua the record does not apply at all: ok is false. t=y asks for one step less.
 func (rec *dmarcRecord) policy(subdomain, exists bool) (policy string, ok bool) {
-	if rec.p == policyInvalid || rec.sp == policyInvalid || rec.np == policyInvalid {
+	if rec.p == "" || rec.p == policyInvalid || rec.sp == policyInvalid || rec.np == policyInvalid {
 		return policyNone, rec.reports
 	}
 	policy = rec.p
@@ -110,9 +110,6 @@ func (rec *dmarcRecord) policy(subdomain, exists bool) (policy string, ok bool) 
 		if !exists && rec.np != "" {
 			policy = rec.np
 		}
-	}
-	if policy == "" {
-		policy = policyNone
 	}
 	if rec.testing {
 		policy = map[string]string{policyReject: policyQuarantine, policyQuarantine: policyNone, policyNone: policyNone}[policy]

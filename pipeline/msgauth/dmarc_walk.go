@@ -72,7 +72,7 @@ func (w *walker) walk(domain string) ([]found, error) {
 			continue
 		}
 		fs = append(fs, found{name, rec})
-		if rec.psd == 'n' || rec.psd == 'y' && name != domain {
+		if rec.psd != 'u' {
 			break
 		}
 	}
