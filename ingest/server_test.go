@@ -72,6 +72,10 @@ func TestSecondServerOnOneRegistryIsRefusedAndHarmless(t *testing.T) {
 	if after, _ := registry.Gather(); len(after) != len(before) || len(before) == 0 {
 		t.Errorf("%d metrics before, %d after", len(before), len(after))
 	}
+	if err := first.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	serverFor(t, func(o *Options) { o.Registerer = registry }) // its place is free
 }
 
 func TestShutdownWithoutStart(t *testing.T) {
