@@ -54,7 +54,7 @@ type Instance struct {
 type Harness func(t *testing.T, f Fault) *Instance
 
 // patience bounds how long a sink may take to notice that its context is done.
-const patience = 2 * time.Second
+const patience = 5 * time.Second
 
 // check is one clause of the contract: it returns what is wrong, nil when the sink keeps it.
 type check struct {

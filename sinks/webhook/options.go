@@ -43,7 +43,8 @@ type Options struct {
 	Concurrency int
 	// ConnectTimeout bounds resolving and connecting, and once more the TLS handshake (default 5 s). ResponseTimeout
 	// bounds the wait for the answer once the request is sent (default: only the attempt's deadline does). IdleTimeout is
-	// how long an unused connection is kept (default 60 s).
+	// how long an unused connection is kept (default 4 s: common servers close theirs after 5 s, and a request that meets
+	// the closing is lost).
 	ConnectTimeout, ResponseTimeout, IdleTimeout time.Duration
 	// Version is ours, for the user agent.
 	Version string
@@ -61,7 +62,7 @@ func (o Options) withDefaults() Options {
 		o.ConnectTimeout = 5 * time.Second
 	}
 	if o.IdleTimeout == 0 {
-		o.IdleTimeout = time.Minute
+		o.IdleTimeout = 4 * time.Second
 	}
 	if o.Version == "" {
 		o.Version = "devel"

@@ -79,6 +79,27 @@ func TestAnswersAreJudged(t *testing.T) {
 	}
 }
 
+func TestSwitchedProtocolIsAFailureAndNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	done := make(chan struct{})
+	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\nhello")
+		<-done
+		conn.Close()
+	})
+	t.Cleanup(func() { close(done) })
+	w := newWebhook(t, Options{URL: server.URL})
+	resp, err := w.Deliver(t.Context(), sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N0SW1TCH"))
+	if err == nil || pipeline.IsPermanent(err) || resp.Status != "101 Switching Protocols" {
+		t.Errorf("response %+v, error %v", resp, err)
+	}
+}
+
 func TestRedirectIsNamedAndNotFollowed(t *testing.T) {
 	t.Parallel()
 	for location, want := range map[string]string{

@@ -72,7 +72,7 @@ func New(o Options) (*Webhook, error) {
 // When a kept connection turns out to be closed before any octet of the request was written to it, net/http sends the
 // request over another one; the endpoint cannot have seen it, so this is still one attempt. Once something was
 // written, an error is the attempt's outcome: whether the endpoint acted on it is unknown, and the repeat comes by the
-// schedule, under the same webhook-id.
+// schedule, under the same webhook-id. Options.IdleTimeout keeps that rare.
 func (w *Webhook) Deliver(ctx context.Context, d *pipeline.Delivery) (pipeline.Response, error) {
 	resp, err := w.post(ctx, d)
 	if err != nil {
@@ -91,7 +91,10 @@ func (w *Webhook) post(ctx context.Context, d *pipeline.Delivery) (pipeline.Resp
 	started := w.now()
 	traced, progress := watch(ctx, func() { w.metrics.connection(w.name) })
 	req, err := w.request(traced, d)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return pipeline.Response{}, w.explain(err, progress, w.now().Sub(started))
+	case err != nil:
 		return pipeline.Response{}, pipeline.Permanent(err)
 	}
 	w.metrics.attempt(w.name, req.ContentLength)
@@ -103,8 +106,11 @@ func (w *Webhook) post(ctx context.Context, d *pipeline.Delivery) (pipeline.Resp
 	defer resp.Body.Close()
 
 	// The status has decided; an answer that breaks off later changes nothing, and reading it to its end only keeps the
-	// connection.
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	// connection. What follows a 101 is no answer and outlives the context.
+	var answer []byte
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		answer, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	}
 	response := pipeline.Response{Status: statusText(resp.StatusCode), Detail: detail(w.redactor.Replace(string(answer)))}
 	return response, outcome(w.target, resp, w.permanent, w.now())
 }
@@ -113,7 +119,7 @@ func (w *Webhook) post(ctx context.Context, d *pipeline.Delivery) (pipeline.Resp
 // for the signature and once for the endpoint.
 const bufferBelow = 1 << 20
 
-// request makes the signed request for one attempt. An error means that no attempt can succeed.
+// request makes the signed request for one attempt. Unless ctx is done, an error means that no attempt can succeed.
 func (w *Webhook) request(ctx context.Context, d *pipeline.Delivery) (*http.Request, error) {
 	if d.ID == "" || !httpguts.ValidHeaderFieldValue(d.ID) {
 		return nil, errors.New("delivery id cannot be a header field's value")
@@ -129,12 +135,12 @@ func (w *Webhook) request(ctx context.Context, d *pipeline.Delivery) (*http.Requ
 	if b.size < bufferBelow || w.signer.wholeBody() {
 		signed := make([]byte, len(prefix)+int(b.size))
 		copy(signed, prefix)
-		if _, err := io.ReadFull(b.open(), signed[len(prefix):]); err != nil {
+		if _, err := io.ReadFull(ctxReader{ctx, b.open()}, signed[len(prefix):]); err != nil {
 			return nil, fmt.Errorf("build the payload: %w", err)
 		}
 		signature = w.signer.sign(signed)
 		open = func() io.Reader { return bytes.NewReader(signed[len(prefix):]) }
-	} else if signature, err = w.signer.signStream(prefix, b.open()); err != nil {
+	} else if signature, err = w.signer.signStream(prefix, ctxReader{ctx, b.open()}); err != nil {
 		return nil, fmt.Errorf("build the payload: %w", err)
 	}
 
@@ -160,4 +166,18 @@ func (w *Webhook) explain(err error, p *progress, after time.Duration) error {
 		return fmt.Errorf("post to %s: timed out after %v while %v: %w", host, after.Round(time.Millisecond), p, err)
 	}
 	return fmt.Errorf("post to %s: %w", host, err)
+}
+
+// ctxReader stops reading when its context is done.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (r ctxReader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
 }
