@@ -27,7 +27,8 @@ type Options struct {
 	Timeout time.Duration
 	// MaxSignatures bounds the DKIM signatures of one message that are verified; 8.
 	MaxSignatures int
-	Log           *slog.Logger
+	// Log must not be nil.
+	Log *slog.Logger
 	// Registerer may be nil.
 	Registerer prometheus.Registerer
 }
@@ -72,8 +73,11 @@ type checks struct {
 
 // Run implements pipeline.Stage: it sets m.Auth and adds to m.Problems. It looks at the envelope and at Raw only, so it
 // may run before or after the parser. What is wrong with the message or with DNS is a result; the only error is that ctx
-// ended before the work was done.
+// ended before the work was done. A message that has its results keeps them, since keys and records change.
 func (s *Stage) Run(ctx context.Context, m *pipeline.Message) error {
+	if m.Auth != nil {
+		return nil
+	}
 	start := time.Now()
 	work, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

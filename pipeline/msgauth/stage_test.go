@@ -155,6 +155,18 @@ func TestStageReturnsAnErrorOnlyWhenItsContextEnds(t *testing.T) {
 	}
 }
 
+func TestStageKeepsResultsThatAreThere(t *testing.T) {
+	t.Parallel()
+	z := keyZone()
+	s := newStage(z)
+	m := message("", "", "", sign(t, plainMail, dkimDefaults()))
+	first := authenticate(t, s, m)
+	z.records = nil // the key is gone by the time the message is looked at again
+	if again := authenticate(t, s, m); again != first || !again.Sender.Verified || len(m.Problems) != 0 {
+		t.Errorf("got %+v", again)
+	}
+}
+
 type panicking struct{ *fakeZone }
 
 func (panicking) LookupTXT(context.Context, string) ([]string, error) { panic("boom") }

@@ -31,8 +31,10 @@ type ResolverConfig struct {
 	// CacheEntries bounds the answers kept; 10000. An answer above 8 KiB is not kept.
 	CacheEntries int
 	// Now is the clock of the cache; time.Now.
-	Now        func() time.Time
-	Log        *slog.Logger
+	Now func() time.Time
+	// Log must not be nil.
+	Log *slog.Logger
+	// Registerer may be nil.
 	Registerer prometheus.Registerer
 }
 
