@@ -66,8 +66,8 @@ type Config struct {
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 
-	// ackWait, drainFor, watchEvery and tryFor are for tests; see the defaults.
-	ackWait, drainFor, watchEvery, tryFor time.Duration
+	// These are for tests; see the defaults.
+	ackWait, drainFor, pullFor, watchEvery, tryFor time.Duration
 }
 
 const (
@@ -101,6 +101,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.InFlight, 64*mib)
 	setDefault(&c.ackWait, 30*time.Second)
 	setDefault(&c.drainFor, 30*time.Second)
+	setDefault(&c.pullFor, time.Second)
 	setDefault(&c.watchEvery, time.Second)
 	setDefault(&c.tryFor, 10*time.Second)
 	if c.Now == nil {

@@ -58,7 +58,7 @@ func embedded(t *testing.T, dir string) opener {
 }
 
 func openWith(t *testing.T, change []func(*Config)) (*Queue, error) {
-	cfg := Config{Log: slog.New(slog.DiscardHandler), Reserve: 1, Shards: 2, drainFor: 5 * time.Second, ackWait: 3 * time.Second}
+	cfg := Config{Log: slog.New(slog.DiscardHandler), Reserve: 1, Shards: 2, drainFor: 5 * time.Second, ackWait: 10 * time.Second, pullFor: 300 * time.Millisecond}
 	if testing.Verbose() {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}

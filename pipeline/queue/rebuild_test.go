@@ -12,7 +12,7 @@ import (
 
 func TestServerThatNoLongerAnswersIsReplaced(t *testing.T) {
 	t.Parallel()
-	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.tryFor = 500 * time.Millisecond })
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.tryFor = 250 * time.Millisecond })
 	body := randomOctets(t, 700*kib)
 	want := map[string]bool{spool(t, q, newEnvelope(), body).ID: true}
 	old := q.link.Load()

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// fetchFor bounds one pull request.
-	fetchFor = 30 * time.Second
 	// maxFetch bounds the messages one pull request asks for.
 	maxFetch = 64
 	// fetchBytes bounds what one pull request brings into memory.
@@ -51,6 +49,8 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
 			beat()
 			m.Nak() //nolint:errcheck // it comes back after ack_wait otherwise
 			return
@@ -98,28 +98,29 @@ func (q *Queue) pull(ctx context.Context, open source, batch int, accept func(*l
 	}
 }
 
-// pullFrom pulls until ctx or the link ends (nil), or a pull fails.
+// pullFrom pulls until ctx or the link ends (nil), or a pull fails. The end of ctx does not cut a pull off, it has no
+// successor: what the server sends to a pull that is no more comes back only after ack_wait.
 func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, batch int, accept func(*link, jetstream.Msg)) error {
 	for ctx.Err() == nil && l.gone.Err() == nil {
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, fetchFor)
-			defer cancel()
-			defer context.AfterFunc(l.gone, cancel)()
-			msgs, err := c.Fetch(batch, jetstream.FetchContext(ctx), jetstream.FetchMaxBytes(fetchBytes))
-			if err != nil {
-				return err
-			}
-			for m := range msgs.Messages() {
-				accept(l, m)
-			}
-			if err := msgs.Error(); err != nil && ctx.Err() == nil {
-				return err
-			}
-			return nil
-		}()
-		if err != nil && ctx.Err() == nil && l.gone.Err() == nil {
+		if err := q.pullOnce(l, c, batch, accept); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (q *Queue) pullOnce(l *link, c jetstream.Consumer, batch int, accept func(*link, jetstream.Msg)) error {
+	ctx, cancel := context.WithTimeout(l.gone, q.cfg.pullFor) // the server ends the pull a tenth earlier
+	defer cancel()
+	msgs, err := c.Fetch(batch, jetstream.FetchContext(ctx), jetstream.FetchMaxBytes(fetchBytes))
+	if err != nil {
+		return err
+	}
+	for m := range msgs.Messages() {
+		accept(l, m)
+	}
+	if err := msgs.Error(); err != nil && ctx.Err() == nil {
+		return err
 	}
 	return nil
 }
