@@ -217,20 +217,7 @@ func TestFullQuotaIsStorage(t *testing.T) {
 	if err := q.Admit(t.Context(), 4*mib); !errors.Is(err, pipeline.ErrStorage) {
 		t.Errorf("admit of more than the quota: %v", err)
 	}
-	var err error
-	for range 100 {
-		var w *Writer
-		if w, err = q.Begin(t.Context(), newEnvelope()); err != nil {
-			break
-		}
-		if _, err = w.Write(randomOctets(t, 200_000)); err == nil {
-			err = w.Commit(t.Context())
-		}
-		if err != nil {
-			break
-		}
-	}
-	if !errors.Is(err, pipeline.ErrStorage) {
+	if err := fill(t, q, 100, func() {}); !errors.Is(err, pipeline.ErrStorage) {
 		t.Errorf("filling the quota ended with %v", err)
 	}
 	// A message without a declared size runs into it on the way.
@@ -244,6 +231,26 @@ func TestFullQuotaIsStorage(t *testing.T) {
 		t.Errorf("writing past the quota: %v", err)
 	}
 	w.Abort()
+}
+
+// fill takes messages of 200,000 octets, each after a call of before, until one is refused, or n of them.
+func fill(t *testing.T, q *Queue, n int, before func()) error {
+	t.Helper()
+	for range n {
+		before()
+		w, err := q.Begin(t.Context(), newEnvelope())
+		if err != nil {
+			return err
+		}
+		if _, err = w.Write(randomOctets(t, 200_000)); err != nil {
+			w.Abort()
+			return err
+		}
+		if err = w.Commit(t.Context()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func TestServersRefusalIsStorage(t *testing.T) {
@@ -264,20 +271,8 @@ func TestServersRefusalIsStorage(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			q := mustOpen(t, tc.open(t), tc.change, func(c *Config) { c.watchEvery = time.Hour })
-			var err error
-			for range 40 {
-				q.storage.Store(nil) // as if another process had used up what ours believes to be free
-				var w *Writer
-				if w, err = q.Begin(t.Context(), newEnvelope()); err != nil {
-					break
-				}
-				if _, err = w.Write(randomOctets(t, 200_000)); err == nil {
-					err = w.Commit(t.Context())
-				}
-				if err != nil {
-					break
-				}
-			}
+			// As if another process had used up what ours believes to be free.
+			err := fill(t, q, 40, func() { q.storage.Store(nil) })
 			if !errors.Is(err, pipeline.ErrStorage) || !refused(err) {
 				t.Errorf("filling the quota ended with %v", err)
 			}

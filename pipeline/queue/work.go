@@ -99,28 +99,20 @@ func (q *Queue) pull(ctx context.Context, open source, batch int, accept func(*l
 }
 
 // pullFrom pulls until ctx or the link ends (nil), or a pull fails. The end of ctx does not cut a pull off, it has no
-// successor: what the server sends to a pull that is no more comes back only after ack_wait.
+// successor: what the server sends to a pull that is no more comes back only after ack_wait. For the same reason it is
+// the server that ends a pull; the client gives it a second more.
 func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, batch int, accept func(*link, jetstream.Msg)) error {
 	for ctx.Err() == nil && l.gone.Err() == nil {
-		if err := q.pullOnce(l, c, batch, accept); err != nil {
+		msgs, err := c.Fetch(batch, jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
+		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (q *Queue) pullOnce(l *link, c jetstream.Consumer, batch int, accept func(*link, jetstream.Msg)) error {
-	ctx, cancel := context.WithTimeout(l.gone, q.cfg.pullFor) // the server ends the pull a tenth earlier
-	defer cancel()
-	msgs, err := c.Fetch(batch, jetstream.FetchContext(ctx), jetstream.FetchMaxBytes(fetchBytes))
-	if err != nil {
-		return err
-	}
-	for m := range msgs.Messages() {
-		accept(l, m)
-	}
-	if err := msgs.Error(); err != nil && ctx.Err() == nil {
-		return err
+		for m := range msgs.Messages() {
+			accept(l, m)
+		}
+		if err := msgs.Error(); err != nil && l.gone.Err() == nil {
+			return err
+		}
 	}
 	return nil
 }
