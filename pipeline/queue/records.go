@@ -61,6 +61,9 @@ type envelopeRecord struct {
 	Size        int64             `json:"size"`
 	BodyType    string            `json:"body_type,omitempty"`
 	SMTPUTF8    bool              `json:"smtputf8,omitempty"`
+	Ret         string            `json:"ret,omitempty"`
+	EnvID       string            `json:"envid,omitempty"`
+	RequireTLS  bool              `json:"requiretls,omitempty"`
 	Received    octets            `json:"received,omitempty"`
 }
 
@@ -70,6 +73,8 @@ type recipientRecord struct {
 	Tag      octets            `json:"tag,omitempty"`
 	Domain   string            `json:"domain"`
 	Captures map[string]octets `json:"captures,omitempty"`
+	Notify   string            `json:"notify,omitempty"`
+	Original octets            `json:"original_recipient,omitempty"`
 }
 
 type clientRecord struct {
@@ -116,6 +121,7 @@ func recordEnvelope(e pipeline.Envelope) envelopeRecord {
 		Client:   clientRecord{IP: e.Client.IP, Port: e.Client.Port, Helo: octets(e.Client.Helo)},
 		Listener: e.Listener, Hostname: e.Hostname, ReceivedAt: e.ReceivedAt, Size: e.Size,
 		BodyType: e.BodyType, SMTPUTF8: e.SMTPUTF8, Received: octets(e.Received),
+		Ret: e.Ret, EnvID: e.EnvID, RequireTLS: e.RequireTLS,
 	}
 	if t := e.Client.TLS; t != nil {
 		r.Client.TLS, r.Client.Version, r.Client.Cipher = true, t.Version, t.Cipher
@@ -129,6 +135,7 @@ func (r envelopeRecord) envelope() pipeline.Envelope {
 		Client:   pipeline.Client{IP: r.Client.IP, Port: r.Client.Port, Helo: string(r.Client.Helo)},
 		Listener: r.Listener, Hostname: r.Hostname, ReceivedAt: r.ReceivedAt.UTC(), Size: r.Size,
 		BodyType: r.BodyType, SMTPUTF8: r.SMTPUTF8, Received: string(r.Received),
+		Ret: r.Ret, EnvID: r.EnvID, RequireTLS: r.RequireTLS,
 	}
 	if r.Client.TLS {
 		e.Client.TLS = &pipeline.TLS{Version: r.Client.Version, Cipher: r.Client.Cipher}
@@ -139,7 +146,10 @@ func (r envelopeRecord) envelope() pipeline.Envelope {
 func recordRecipients(rs []pipeline.Recipient) []recipientRecord {
 	out := make([]recipientRecord, len(rs))
 	for i, r := range rs {
-		out[i] = recipientRecord{Address: octets(r.Address), Local: octets(r.Local), Tag: octets(r.Tag), Domain: r.Domain}
+		out[i] = recipientRecord{
+			Address: octets(r.Address), Local: octets(r.Local), Tag: octets(r.Tag), Domain: r.Domain,
+			Notify: r.Notify, Original: octets(r.OriginalRecipient),
+		}
 		if len(r.Captures) > 0 {
 			out[i].Captures = make(map[string]octets, len(r.Captures))
 			for k, v := range r.Captures {
@@ -153,7 +163,10 @@ func recordRecipients(rs []pipeline.Recipient) []recipientRecord {
 func recipients(rs []recipientRecord) []pipeline.Recipient {
 	var out []pipeline.Recipient
 	for _, r := range rs {
-		p := pipeline.Recipient{Address: string(r.Address), Local: string(r.Local), Tag: string(r.Tag), Domain: r.Domain}
+		p := pipeline.Recipient{
+			Address: string(r.Address), Local: string(r.Local), Tag: string(r.Tag), Domain: r.Domain,
+			Notify: r.Notify, OriginalRecipient: string(r.Original),
+		}
 		if len(r.Captures) > 0 {
 			p.Captures = make(map[string]string, len(r.Captures))
 			for k, v := range r.Captures {

@@ -31,7 +31,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func shortAckWait(c *Config) { c.ackWait = 300 * time.Millisecond }
+func shortAckWait(c *Config) { c.ackWait = 1500 * time.Millisecond }
 
 func TestSlowHandlerKeepsItsMessage(t *testing.T) {
 	t.Parallel()
@@ -42,7 +42,7 @@ func TestSlowHandlerKeepsItsMessage(t *testing.T) {
 		done := make(chan struct{})
 		process(t, q, 2, done, func(ctx context.Context, _ *pipeline.Message) error {
 			if calls.Add(1) == 1 {
-				sleep(ctx, 5*q.cfg.ackWait) //nolint:errcheck // it is the slow handler
+				sleep(ctx, 2*q.cfg.ackWait) //nolint:errcheck // it is the slow handler
 				close(done)
 			}
 			return nil
