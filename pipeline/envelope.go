@@ -27,6 +27,11 @@ type Envelope struct {
 	// BodyType is the BODY parameter of MAIL FROM: "", "7BIT", "8BITMIME" or "BINARYMIME" (RFC 6152, 3030).
 	BodyType string
 	SMTPUTF8 bool
+	// Ret and EnvID are parameters of MAIL FROM about notifications (RFC 3461): "", "FULL" or "HDRS", and the sender's
+	// own id for the message, decoded.
+	Ret, EnvID string
+	// RequireTLS asks that the message goes over TLS only, on every further hop by SMTP (RFC 8689).
+	RequireTLS bool
 	// Received is the trace field that we add (RFC 5321 4.4), folded, ending in CRLF.
 	Received string
 }
@@ -39,6 +44,9 @@ type Recipient struct {
 	Local, Tag, Domain string
 	// Captures holds the named groups of the recipient pattern that matched; may be nil.
 	Captures map[string]string
+	// Notify and OriginalRecipient are parameters of RCPT TO (RFC 3461): "", "NEVER" or a list like "SUCCESS,DELAY", and
+	// the address that the sender knows the recipient by, decoded, with its type in front ("rfc822;bob@example.org").
+	Notify, OriginalRecipient string
 }
 
 // Client is the host that connected to us.
