@@ -154,7 +154,6 @@ func (c *checker) smtp() {
 		c.add("smtp.listeners", `there is no listener; add one: {name: mx, address: ":25"}`)
 	}
 	names, addresses := map[string]bool{}, map[string]bool{}
-	secured := false
 	for i, l := range s.Listeners {
 		key := fmt.Sprintf("smtp.listeners[%d]", i)
 		c.name(key+".name", l.Name, "listener", names)
@@ -171,19 +170,14 @@ func (c *checker) smtp() {
 		c.oneOf(key+".tls", l.TLS, "none", "starttls", "implicit")
 		switch {
 		case l.TLS == "starttls" || l.TLS == "implicit":
-			secured = true
-			if s.TLS.CertFile == "" || s.TLS.KeyFile == "" {
+			if len(s.TLS.Pairs()) == 0 {
 				c.add(key+".tls", "%s needs a certificate; set smtp.tls.cert_file and smtp.tls.key_file, or tls: none", l.TLS)
 			}
 		case l.TLS == "none" && ok && !isLoopback(host):
 			c.warn(key+".tls", "mail arrives in clear text; set smtp.tls and tls: starttls")
 		}
 	}
-	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
-		if !secured { // with a secured listener this has been said
-			c.add("smtp.tls", "a certificate and its key belong together; set both cert_file and key_file")
-		}
-	}
+	c.tls()
 	between(c, "smtp.limits.message_size", s.Limits.MessageSize, 64*kibibyte, 256<<20)
 	between(c, "smtp.limits.recipients", s.Limits.Recipients, 1, 10_000)
 	between(c, "smtp.limits.connections", s.Limits.Connections, 1, 1_000_000)

@@ -51,8 +51,19 @@ type Listener struct {
 	TLS      string `yaml:"tls"`
 }
 
-// TLS names the files of the certificate chain and its key, PEM.
+// TLS is how sessions are encrypted. CertFile and KeyFile are the pair that clients get whose server name no certificate
+// has; Certificates are further pairs. MinVersion is "1.0" to "1.3"; Ciphers, by their IANA names, are for TLS 1.2 and
+// below, none meaning those that Go holds to be safe.
 type TLS struct {
+	CertFile     string        `yaml:"cert_file"`
+	KeyFile      string        `yaml:"key_file"`
+	Certificates []Certificate `yaml:"certificates"`
+	MinVersion   string        `yaml:"min_version"`
+	Ciphers      []string      `yaml:"ciphers"`
+}
+
+// Certificate names the files of a certificate chain and its key, PEM.
+type Certificate struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 }
@@ -197,6 +208,7 @@ func Default() Config {
 		SMTP: SMTP{
 			Hostname:  "localhost",
 			Listeners: []Listener{defaultListener("mx", ":25")},
+			TLS:       TLS{MinVersion: "1.2"},
 			Limits:    SMTPLimits{MessageSize: 50 * megabyte, Recipients: 100, Connections: 5000, ConnectionsPerIP: 100},
 			Timeouts: SMTPTimeouts{
 				Handshake: Duration(30 * time.Second), Command: Duration(5 * time.Minute), Data: Duration(3 * time.Minute),

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -34,8 +36,11 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
-// serve runs until ctx ends, then drains within smtp.timeouts.shutdown.
+// serve runs until ctx ends, then drains within limits.shutdown. A SIGHUP makes it look at the certificate files now.
 func serve(ctx context.Context, o app.Options) (err error) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	a, err := app.New(o)
 	if err != nil {
 		return err
@@ -51,8 +56,14 @@ func serve(ctx context.Context, o app.Options) (err error) {
 		}
 		return err
 	}
-	<-ctx.Done()
-	return nil
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangups:
+			a.RefreshCertificates()
+		}
+	}
 }
 
 // loadConfig loads a configuration and shows its warnings.

@@ -48,6 +48,7 @@ type App struct {
 	opts     Options
 	registry *prometheus.Registry
 	spool    *spool
+	certs    *certificates  // nil without RoleIngest or without TLS
 	server   *ingest.Server // nil without RoleIngest
 	work     *work          // nil without RoleProcess
 	ops      *ops
@@ -91,7 +92,9 @@ func (a *App) build() error {
 		var err error
 		switch role {
 		case RoleIngest:
-			a.server, err = newServer(a.opts, a.spool, a.registry)
+			if a.certs, err = configuredCertificates(a.opts, a.registry); err == nil {
+				a.server, err = newServer(a.opts, a.spool, a.certs, a.registry)
+			}
 		case RoleProcess:
 			a.work, err = newWork(a.opts, a.registry)
 		default:
@@ -110,6 +113,9 @@ func (a *App) build() error {
 // much mail stored; Start returns when the queue is open and the workers run.
 func (a *App) Start(ctx context.Context) error {
 	a.ops.start()
+	if a.certs != nil {
+		a.certs.start()
+	}
 	if a.server != nil {
 		a.server.Start()
 	}
@@ -157,6 +163,9 @@ func (a *App) Stop(ctx context.Context) error {
 	if a.server != nil {
 		// The front end may take most of the time there is, not all of it: the queue must be closed in order.
 		errs = append(errs, withShare(ctx, 0.6, a.server.Shutdown))
+	}
+	if a.certs != nil {
+		a.certs.stop()
 	}
 	if workers != nil {
 		errs = append(errs, withShare(ctx, 0.8, workers.stop))

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"math"
@@ -30,18 +29,14 @@ func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 	}
 }
 
-func newServer(o Options, s ingest.Spool, registry prometheus.Registerer) (*ingest.Server, error) {
+func newServer(o Options, s ingest.Spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {
 	c := o.Config
 	domains, err := ingest.NewDomains(c.IngestDomains())
 	if err != nil {
 		return nil, err
 	}
-	cert, err := certificate(c)
-	if err != nil {
-		return nil, err
-	}
 	opts := ingest.Options{
-		Hostname: c.SMTP.Hostname, TLSConfig: cert, Recipients: domains, Spool: s, Log: o.Log, Registerer: registry, Now: o.Now,
+		Hostname: c.SMTP.Hostname, TLSConfig: certs.config(&c.SMTP.TLS), Recipients: domains, Spool: s, Log: o.Log, Registerer: registry, Now: o.Now,
 		Limits: ingest.Limits{
 			MessageSize: int64(c.SMTP.Limits.MessageSize), Recipients: c.SMTP.Limits.Recipients,
 			Connections: c.SMTP.Limits.Connections, ConnectionsPerIP: c.SMTP.Limits.ConnectionsPerIP,
@@ -56,18 +51,6 @@ func newServer(o Options, s ingest.Spool, registry prometheus.Registerer) (*inge
 		opts.Listeners = append(opts.Listeners, ingest.Listener{Name: l.Name, Address: l.Address, Protocol: l.Protocol, TLS: l.TLS})
 	}
 	return ingest.New(opts)
-}
-
-// certificate returns nil when no certificate is configured.
-func certificate(c *configs.Config) (*tls.Config, error) {
-	if c.SMTP.TLS.CertFile == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(c.SMTP.TLS.CertFile, c.SMTP.TLS.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("load smtp.tls.cert_file and key_file: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
 }
 
 func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Registerer) (msgauth.Resolver, error) {

@@ -141,6 +141,14 @@ func (p *Process) Kill() { p.end(syscall.SIGKILL) }
 // Terminate asks the process to stop in order, and waits for its end.
 func (p *Process) Terminate() { p.end(syscall.SIGTERM) }
 
+// Signal sends a signal that does not end the process.
+func (p *Process) Signal(sig os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.t.Fatalf("signal mxhook: %v", err)
+	}
+}
+
 func (p *Process) end(sig os.Signal) {
 	if p.cmd == nil {
 		return
