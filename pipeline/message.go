@@ -75,9 +75,30 @@ type Content struct {
 	// Headers are all header fields of the message, in order, decoded and unfolded.
 	Headers []HeaderField
 	// Text and HTML are "" when the message has no such body.
-	Text, HTML  string
+	Text, HTML string
+	// TextFrom is where Text comes from: TextOwn, TextOfHTML, or "" when there is none.
+	TextFrom    string
 	Attachments []Attachment
+	// Reply is Text taken apart; nil when there is none, or when it is too long to look at.
+	Reply *Reply
+	// Calendar are the entries of the calendar parts; the parts themselves are Attachments besides.
+	Calendar []CalendarEntry
+	// List is nil when the message has no list header fields.
+	List *List
+	// At most one of these is set, the one of Kind. It is nil when the message is of that kind and its report cannot be
+	// read; a problem says why.
+	AutoReply   *AutoReply
+	Bounce      *Bounce
+	Complaint   *Complaint
+	DMARCReport *DMARCReport
+	TLSReport   *TLSReport
 }
+
+// Where a text comes from.
+const (
+	TextOwn    = "text"
+	TextOfHTML = "html"
+)
 
 // Header returns the value of the first field of that name (any case), or "".
 func (c *Content) Header(name string) string {
@@ -117,7 +138,9 @@ type Attachment struct {
 	// ID is the part's place in the structure, "1.2"; "1" for a message that is one part.
 	ID string
 	// Filename is cleaned for use as a file name and never empty; see parse.
-	Filename    string
+	Filename string
+	// SentName is the name as the sender wrote it, decoded, when Filename differs from it; "" otherwise.
+	SentName    string
 	ContentType string
 	// Disposition is "attachment" or "inline".
 	Disposition string
@@ -126,6 +149,10 @@ type Attachment struct {
 	// Size and SHA256 are those of the decoded octets.
 	Size   int64
 	SHA256 [32]byte
+	// Container is the id of the attachment that this one was unpacked from; "" for a part of the message.
+	Container string
+	// Message is set on attached messages.
+	Message *Summary
 	// Open returns a reader of the decoded octets: Size of them, the same at every call. Safe for concurrent use.
 	Open func() io.Reader
 }

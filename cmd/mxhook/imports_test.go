@@ -32,6 +32,7 @@ var layers = map[string][]string{
 	"cmd/mxhook/app": {
 		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs",
 	},
+	"cmd/judge":              {"pipeline", "pipeline/parse"},
 	"cmd/mxhook/app/apptest": {"cmd/mxhook/app", "configs", "console"},
 	"cmd/mxhook":             {"cmd/mxhook/app", "configs", "console", "pipeline", "pipeline/parse", "rules", "sinks/webhook"},
 }

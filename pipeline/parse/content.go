@@ -44,8 +44,13 @@ func (rd *reading) content(c *pipeline.Content, parts []part) {
 		}
 	}
 	c.Text, c.HTML = texts.String(), htmls.String()
+	if c.Text != "" {
+		c.TextFrom = pipeline.TextOwn
+	}
 	if strings.TrimSpace(c.Text) == "" && strings.TrimSpace(c.HTML) != "" {
-		c.Text = rd.textOfHTML(c.HTML)
+		if c.Text = rd.textOfHTML(c.HTML); c.Text != "" {
+			c.TextFrom = pipeline.TextOfHTML
+		}
 		rd.notes.add(noteTextFromHTML, "", "the message has no text of its own")
 	}
 }
@@ -110,13 +115,16 @@ func (rd *reading) attachment(p *part) (pipeline.Attachment, bool) {
 		return pipeline.Attachment{}, false
 	}
 	rd.decoded += size
+	filename, sent := rd.filename(p)
 	a := pipeline.Attachment{
 		ID:          p.id,
-		Filename:    rd.filename(p),
+		Filename:    filename,
+		SentName:    sent,
 		ContentType: validUTF8(p.media.typ),
 		Disposition: "attachment",
 		ContentID:   contentID(p),
 		Size:        size,
+		Message:     rd.summary(p),
 		Open:        opener(p.encoding, p.body),
 	}
 	if p.disposition.typ == "inline" || p.disposition.typ == "" && a.ContentID != "" {

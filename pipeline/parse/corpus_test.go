@@ -91,6 +91,16 @@ type view struct {
 	HTML        string                 `json:"html,omitempty"`
 	Attachments []attachmentView       `json:"attachments,omitempty"`
 	Problems    []pipeline.Problem     `json:"problems,omitempty"`
+
+	TextFrom    string                   `json:"text_from,omitempty"`
+	Reply       *pipeline.Reply          `json:"reply,omitempty"`
+	Calendar    []pipeline.CalendarEntry `json:"calendar,omitempty"`
+	List        *pipeline.List           `json:"list,omitempty"`
+	AutoReply   *pipeline.AutoReply      `json:"auto_reply,omitempty"`
+	Bounce      *pipeline.Bounce         `json:"bounce,omitempty"`
+	Complaint   *pipeline.Complaint      `json:"complaint,omitempty"`
+	DMARCReport *pipeline.DMARCReport    `json:"dmarc_report,omitempty"`
+	TLSReport   *pipeline.TLSReport      `json:"tls_report,omitempty"`
 }
 
 type attachmentView struct {
@@ -101,6 +111,10 @@ type attachmentView struct {
 	ContentID   string `json:"content_id,omitempty"`
 	Size        int64  `json:"size"`
 	SHA256      string `json:"sha256"`
+
+	SentName  string            `json:"sent_name,omitempty"`
+	Container string            `json:"container,omitempty"`
+	Message   *pipeline.Summary `json:"message,omitempty"`
 }
 
 func viewOf(m *pipeline.Message) view {
@@ -109,13 +123,19 @@ func viewOf(m *pipeline.Message) view {
 		Kind: c.Kind, MessageID: c.MessageID, Subject: c.Subject, From: c.From, Sender: c.Sender, ReplyTo: c.ReplyTo,
 		To: c.To, Cc: c.Cc, Bcc: c.Bcc, InReplyTo: c.InReplyTo, References: c.References, Headers: c.Headers,
 		Text: c.Text, HTML: c.HTML, Problems: m.Problems,
+		Reply: c.Reply, Calendar: c.Calendar, List: c.List, AutoReply: c.AutoReply, Bounce: c.Bounce, Complaint: c.Complaint,
+		DMARCReport: c.DMARCReport, TLSReport: c.TLSReport,
+	}
+	// That a text is the message's own is the rule and not worth a line in every case.
+	if c.TextFrom != pipeline.TextOwn {
+		v.TextFrom = c.TextFrom
 	}
 	if !c.Date.IsZero() {
 		v.Date = c.Date.Format(time.RFC3339)
 	}
 	for _, a := range c.Attachments {
 		v.Attachments = append(v.Attachments, attachmentView{
-			a.ID, a.Filename, a.ContentType, a.Disposition, a.ContentID, a.Size, hex.EncodeToString(a.SHA256[:]),
+			a.ID, a.Filename, a.ContentType, a.Disposition, a.ContentID, a.Size, hex.EncodeToString(a.SHA256[:]), a.SentName, a.Container, a.Message,
 		})
 	}
 	return v

@@ -9,12 +9,22 @@ import (
 // maxFilename is how many octets a file name may have on the usual file systems.
 const maxFilename = 255
 
-// filename returns the name of an attachment: the sender's, cleaned, or one made of id and type ("part-1.2.pdf").
-func (rd *reading) filename(p *part) string {
-	if n := cleanFilename(rd.sentName(p)); n != "" {
-		return n
+// filename returns the name of an attachment: the sender's, cleaned, or one made of id and type ("part-1.2.pdf"); and
+// the sender's own when it is not the same.
+func (rd *reading) filename(p *part) (name, sent string) {
+	sent = rd.sentName(p)
+	return named(sent, "part-"+p.id+extension(p.media.typ))
+}
+
+// named cleans the name that a sender gave; without a usable one it returns the other.
+func named(sent, other string) (name, original string) {
+	if name = cleanFilename(sent); name == "" {
+		name = other
 	}
-	return "part-" + p.id + extension(p.media.typ)
+	if name == sent {
+		return name, ""
+	}
+	return name, cut(sent, 1000)
 }
 
 // sentName returns the file name as the sender wrote it, decoded; "" when there is none.
@@ -67,7 +77,20 @@ func cleanFilename(name string) string {
 		name = strings.ReplaceAll(name, "..", ".")
 	}
 	name = strings.Trim(name, ". ")
+	if isReservedName(name) {
+		name = "_" + name
+	}
 	return shorten(name)
+}
+
+// isReservedName reports whether a name is one of a device on Windows, whatever its extension.
+func isReservedName(name string) bool {
+	stem, _, _ := strings.Cut(strings.ToUpper(name), ".")
+	switch stem = strings.TrimSpace(stem); stem {
+	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$":
+		return true
+	}
+	return len(stem) == 4 && (strings.HasPrefix(stem, "COM") || strings.HasPrefix(stem, "LPT")) && stem[3] >= '0' && stem[3] <= '9'
 }
 
 // isBidi reports whether r is one of the invisible characters that turn a name around ("exe.gpj").

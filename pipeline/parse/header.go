@@ -43,15 +43,15 @@ func (rd *reading) known(c *pipeline.Content, w words, f field, value string) {
 			rd.notes.add(noteDateUnreadable, w.where, "%q", cut(value, 60))
 		}
 	case "from":
-		c.From = append(c.From, w.addresses(f.body)...)
+		c.From = union(c.From, w.addresses(f.body))
 	case "reply-to":
-		c.ReplyTo = append(c.ReplyTo, w.addresses(f.body)...)
+		c.ReplyTo = union(c.ReplyTo, w.addresses(f.body))
 	case "to":
-		c.To = append(c.To, w.addresses(f.body)...)
+		c.To = union(c.To, w.addresses(f.body))
 	case "cc":
-		c.Cc = append(c.Cc, w.addresses(f.body)...)
+		c.Cc = union(c.Cc, w.addresses(f.body))
 	case "bcc":
-		c.Bcc = append(c.Bcc, w.addresses(f.body)...)
+		c.Bcc = union(c.Bcc, w.addresses(f.body))
 	case "sender":
 		if as := w.addresses(f.body); len(as) > 0 && c.Sender == nil {
 			c.Sender = &as[0]
@@ -61,6 +61,24 @@ func (rd *reading) known(c *pipeline.Content, w words, f field, value string) {
 	case "references":
 		c.References = append(c.References, messageIDs(value)...)
 	}
+}
+
+// union appends the addresses of a field that stands again. What it only repeats is left out; the list of one field stays
+// as it was written.
+func union(list, more []pipeline.Address) []pipeline.Address {
+	if list == nil {
+		return more
+	}
+	known := make(map[pipeline.Address]bool, len(list))
+	for _, a := range list {
+		known[a] = true
+	}
+	for _, a := range more {
+		if !known[a] {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // first sets a value that is not set yet.

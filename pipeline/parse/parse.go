@@ -140,6 +140,8 @@ type reading struct {
 	usual int
 	// decoded counts the octets of the attachments so far.
 	decoded int64
+	// summed counts the attached messages that were described.
+	summed int
 }
 
 // try makes an error of a panic in a rung: a message that trips a mistake of ours is delivered all the same.
@@ -160,7 +162,8 @@ func (rd *reading) message() *pipeline.Content {
 	c := &pipeline.Content{}
 	rd.header(c, parts[0].fields)
 	rd.content(c, parts)
-	c.Kind = kindOf(rd.envelope, c, parts)
+	c.Kind = rd.kindOf(c, parts)
+	rd.report(c, parts)
 	return c
 }
 
@@ -177,6 +180,8 @@ func (rd *reading) plain() *pipeline.Content {
 	if len(c.Headers) == 0 {
 		body = rd.raw
 	}
-	c.Text = validUTF8(string(body[:min(len(body), rd.limits.TextBytes)]))
+	if c.Text = validUTF8(string(body[:min(len(body), rd.limits.TextBytes)])); c.Text != "" {
+		c.TextFrom = pipeline.TextOwn
+	}
 	return c
 }

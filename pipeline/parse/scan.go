@@ -121,8 +121,13 @@ func (s *scanner) push(p *part, pos int) {
 		s.rd.notes.add(noteDepthLimit, p.id, "multiparts nest deeper than %d", s.rd.limits.Depth)
 		return
 	}
-	boundary := bytes.TrimRight(p.media.raw("boundary"), " \t")
-	// Only the root may guess, so that guesses cannot add up.
+	named := p.media.raw("boundary")
+	boundary := bytes.TrimRight(named, " \t")
+	// Only the root may guess, so that guesses cannot add up. A boundary cannot end in a blank (RFC 2046 5.1.1); one that
+	// was used as it was named can.
+	if p.parent < 0 && len(named) > len(boundary) && occurs(s.raw[pos:], named) {
+		boundary = named
+	}
 	if p.parent < 0 && (len(boundary) == 0 || !occurs(s.raw[pos:], boundary)) {
 		g := guessBoundary(s.raw[pos:])
 		if g != nil {
