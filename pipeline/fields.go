@@ -41,11 +41,12 @@ func HeaderEnd(raw []byte) int {
 func Fields(raw []byte) iter.Seq[RawField] {
 	return func(yield func(RawField) bool) {
 		for len(raw) > 0 {
-			end := fieldEnd(raw)
-			line := raw[:end]
-			if string(line) == "\n" || string(line) == "\r\n" { // the same line that HeaderEnd looks for
+			// The same line that HeaderEnd looks for. It ends the header even when the body starts with a blank.
+			if bytes.HasPrefix(raw, []byte("\n")) || bytes.HasPrefix(raw, []byte("\r\n")) {
 				return
 			}
+			end := fieldEnd(raw)
+			line := raw[:end]
 			f := RawField{Raw: line}
 			if colon := bytes.IndexByte(line, ':'); colon >= 0 && bytes.IndexByte(line[:colon], '\n') < 0 {
 				f.Name, f.Body = bytes.TrimRight(line[:colon], " \t"), line[colon+1:]

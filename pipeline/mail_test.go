@@ -170,3 +170,18 @@ func FuzzMail(f *testing.F) {
 		}
 	})
 }
+
+func TestFieldsEndWhereTheBodyStarts(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []string{
+		"A: 1\r\nB: 2\r\n\r\n C: 3\r\nD: 4\r\n", "A: 1\nB: 2\n\n\tC: 3\n", "A: 1\r\nB: 2\r\n\r\nC: 3\r\n", "A: 1\r\nB: 2\r\n",
+	} {
+		names := ""
+		for f := range Fields([]byte(raw)) {
+			names += string(f.Name)
+		}
+		if names != "AB" {
+			t.Errorf("%q: fields %q", raw, names)
+		}
+	}
+}
