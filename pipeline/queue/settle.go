@@ -60,7 +60,7 @@ func (s *mailSettlement) settle(ctx context.Context, q *Queue, err error) {
 func (s *mailSettlement) quarantine(ctx context.Context, q *Queue, err error) {
 	reason := firstLine(err)
 	q.cfg.Log.Error("message goes to the dead letters", "message", s.id(), "delivered", s.meta.NumDelivered, "error", err)
-	d := &pipeline.Delivery{ID: pipeline.DeliveryID(s.id(), ""), Attempt: 1, First: s.meta.Timestamp, Message: &pipeline.Message{}}
+	d := &pipeline.Delivery{ID: pipeline.DeliveryID(s.id(), pipeline.UnroutedID), Attempt: 1, First: s.meta.Timestamp, Message: &pipeline.Message{}}
 	if s.head != nil {
 		d.Message.Envelope = s.head.Envelope.envelope()
 		d.Message.Ref = ref(s.meta.Stream, s.meta.Sequence.Stream)
@@ -145,7 +145,7 @@ func (s *deliverySettlement) unreadable(q *Queue, err error) {
 		return
 	}
 	id := fmt.Sprintf("%s-%d", strings.ToLower(s.meta.Stream), s.meta.Sequence.Stream)
-	s.delivery = &pipeline.Delivery{ID: pipeline.DeliveryID(id, ""), Attempt: 1, First: s.meta.Timestamp, Message: &pipeline.Message{
+	s.delivery = &pipeline.Delivery{ID: pipeline.DeliveryID(id, pipeline.UnroutedID), Attempt: 1, First: s.meta.Timestamp, Message: &pipeline.Message{
 		Envelope: pipeline.Envelope{ID: id, ReceivedAt: s.meta.Timestamp.UTC(), Size: int64(len(s.msg.Data()))},
 		Raw:      s.msg.Data(),
 		SHA256:   sha256.Sum256(s.msg.Data()),
