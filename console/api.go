@@ -32,7 +32,8 @@ type Store interface {
 	DeadLetters(ctx context.Context, f DeadFilter) ([]*pipeline.DeadLetter, error)
 	// DeadLetter returns one with the message's octets.
 	DeadLetter(ctx context.Context, id string) (*pipeline.DeadLetter, error)
-	// ReplayDead makes a new delivery of it, to the sink named or, when that is "", to its own, and removes it.
+	// ReplayDead makes a new delivery of it, to the sink named or, when that is "", to its own, and removes it. A message
+	// that never had a sink, and gets none here, is processed again from the start.
 	ReplayDead(ctx context.Context, id, sink string) (newID string, err error)
 	DropDead(ctx context.Context, id string) error
 }
@@ -194,8 +195,9 @@ func (a *API) replay(w http.ResponseWriter, r *http.Request) {
 			a.failErr(w, r, err)
 			return
 		}
-		if !slices.Contains(a.opts.Sinks, l.Delivery.Sink) {
-			fail(w, http.StatusBadRequest, "this dead letter has no sink that is configured now: name one (--to); there are: "+strings.Join(a.opts.Sinks, ", "))
+		// One that never had a sink goes through the rules again.
+		if l.Delivery.Sink != "" && !slices.Contains(a.opts.Sinks, l.Delivery.Sink) {
+			fail(w, http.StatusBadRequest, "its sink "+strconv.Quote(l.Delivery.Sink)+" is not configured now: name another (--to); there are: "+strings.Join(a.opts.Sinks, ", "))
 			return
 		}
 	}

@@ -118,11 +118,15 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAReplayWithoutASinkNeedsOneThatIsConfigured(t *testing.T) {
+func TestAReplayToASinkThatIsGoneAsksForAnother(t *testing.T) {
 	s, c, _ := newTestAPI(t, "")
+	s.letter.Delivery.Sink = "removed"
+	if _, err := c.Replay(t.Context(), "M.hook", ""); err == nil || !strings.Contains(err.Error(), "--to") || s.replayed != "" {
+		t.Errorf("replay to a sink that is gone: error %v, store saw %q", err, s.replayed)
+	}
 	s.letter.Delivery.Sink = ""
-	if _, err := c.Replay(t.Context(), "M.hook", ""); err == nil || s.replayed != "" {
-		t.Errorf("replay to nowhere: error %v, store saw %q", err, s.replayed)
+	if _, err := c.Replay(t.Context(), "M.hook", ""); err != nil || s.replayed != "M.hook to " {
+		t.Errorf("replay of what never had a sink: error %v, store saw %q", err, s.replayed)
 	}
 }
 

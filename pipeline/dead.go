@@ -23,4 +23,4 @@ var ErrStorage = errors.New("storage is short")
 const UnroutedID = "_"
 
 // ReasonUnrouted is the reason of such a dead letter.
-const ReasonUnrouted = "no rule matched the recipients and there is no default: add a rule or `default:`, then replay to a sink"
+const ReasonUnrouted = "no rule matched the recipients and there is no default: add a rule or `default:` and replay, or replay to a sink"

@@ -100,7 +100,7 @@ func TestMessageThatKeepsFailingIsQuarantined(t *testing.T) {
 			}()
 			return errors.New("no way")
 		})
-		letter, err := q.DeadLetter(t.Context(), pipeline.DeliveryID(env.ID, ""))
+		letter, err := q.DeadLetter(t.Context(), pipeline.DeliveryID(env.ID, pipeline.UnroutedID))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestPermanentErrorIsQuarantinedAtOnce(t *testing.T) {
 		close(done)
 		return pipeline.Permanent(errors.New("cannot be built"))
 	})
-	if _, err := q.DeadLetter(t.Context(), pipeline.DeliveryID(env.ID, "")); err != nil {
+	if _, err := q.DeadLetter(t.Context(), pipeline.DeliveryID(env.ID, pipeline.UnroutedID)); err != nil {
 		t.Error(err)
 	}
 }
@@ -157,7 +157,7 @@ func TestDamagedMessageIsQuarantined(t *testing.T) {
 		t.Errorf("a damaged message was handed out: %v", m.Envelope.ID)
 		return nil
 	})
-	letter, err := q.DeadLetter(t.Context(), pipeline.DeliveryID(env.ID, ""))
+	letter, err := q.DeadLetter(t.Context(), pipeline.DeliveryID(env.ID, pipeline.UnroutedID))
 	if err != nil {
 		t.Fatal(err)
 	}
