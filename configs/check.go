@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/mail"
@@ -64,6 +63,8 @@ func (c *checker) check() {
 	c.domains()
 	c.dns()
 	c.sinks()
+	c.lists()
+	c.signedAddresses()
 	c.rules()
 	c.tests()
 	c.queue()
@@ -261,110 +262,6 @@ func (c *checker) dns() {
 		}
 	}
 	c.duration("dns.timeout", c.cfg.DNS.Timeout, 100*time.Millisecond, time.Minute)
-}
-
-// rules compiles them and translates what package rules finds.
-func (c *checker) rules() {
-	if len(c.cfg.Rules) == 0 && len(c.cfg.Default) == 0 && !c.broken("rules", true) && !c.broken("default", true) {
-		c.add("rules", "there is neither a rule nor a default, so all mail would become dead letters; add default: [NAME OF A SINK]")
-	}
-	table, err := c.cfg.Table()
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		for _, e := range joined.Unwrap() {
-			var f *rules.Finding
-			if errors.As(e, &f) {
-				c.finding(f)
-			}
-		}
-	}
-	switch {
-	case c.broken("sinks", true): // the names of the sinks are not known
-		return
-	case err != nil: // unknown sinks do not depend on the conditions
-		c.sinksOfRules()
-		return
-	}
-	for _, f := range table.Check(c.sinkNames()) {
-		c.finding(&f)
-	}
-}
-
-// sinksOfRules looks for unknown sinks when the rules do not compile.
-func (c *checker) sinksOfRules() {
-	for i, r := range c.cfg.Rules {
-		c.known(fmt.Sprintf("rules[%d].to", i), r.To)
-	}
-	c.known("default", c.cfg.Default)
-}
-
-// known complains about sinks that there are not.
-func (c *checker) known(key string, to []string) {
-	names := c.sinkNames()
-	for i, sink := range to {
-		if !slices.Contains(names, sink) && !c.broken("sinks", true) {
-			c.add(fmt.Sprintf("%s[%d]", key, i), "%s", unknownSink(sink, names))
-		}
-	}
-}
-
-func (c *checker) finding(f *rules.Finding) {
-	key := fmt.Sprintf("rules[%d].%s", f.Rule, f.Field)
-	if f.Rule < 0 {
-		key = "default" + f.Field
-	}
-	if f.Field == "name" && f.Name == "" && c.broken(fmt.Sprintf("rules[%d]", f.Rule), true) {
-		return // the key name is probably misspelt
-	}
-	if f.Field == "to" && c.broken(fmt.Sprintf("rules[%d]", f.Rule), true) {
-		return
-	}
-	p := c.at(key)
-	m := &Mistake{Warning: f.Warning, File: c.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: f.Text, Snippet: f.Snippet}
-	if f.Field == "when" && f.Line > 0 {
-		m.Line, m.Column = f.Line, f.Column
-	}
-	c.note(m)
-}
-
-func (c *checker) sinkNames() []string {
-	var names []string
-	for _, s := range c.cfg.Sinks {
-		names = append(names, s.Name)
-	}
-	return names
-}
-
-func (c *checker) tests() {
-	seen := map[string]bool{}
-	for i, t := range c.cfg.Tests {
-		key := fmt.Sprintf("tests[%d]", i)
-		if c.broken(key, true) {
-			continue
-		}
-		switch {
-		case t.Name == "":
-			c.add(key+".name", "the test has no name; say what it shows")
-		case seen[t.Name]:
-			c.add(key+".name", "the name is taken by another test; choose another")
-		}
-		seen[t.Name] = true
-		if t.Mail == "" {
-			c.add(key+".mail", "the mail is missing; name a file with one")
-		}
-		if t.Recipient == "" {
-			c.add(key+".recipient", "the recipient is missing; name an address")
-		} else {
-			c.mailbox(key+".recipient", t.Recipient)
-		}
-		if t.From != "" && t.From != "<>" {
-			c.mailbox(key+".from", t.From)
-		}
-		if _, err := netip.ParseAddr(t.IP); t.IP != "" && err != nil {
-			c.add(key+".ip", "%q is not an IP address", t.IP)
-		}
-		c.known(key+".expect", t.Expect)
-	}
 }
 
 func unknownSink(sink string, sinks []string) string {

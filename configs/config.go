@@ -21,8 +21,10 @@ type Config struct {
 	Domains     []Domain    `yaml:"domains"`
 	DNS         DNS         `yaml:"dns"`
 	Sinks       []Sink      `yaml:"sinks"`
+	Lists       []List      `yaml:"lists"`
 	Rules       []Rule      `yaml:"rules"`
 	Default     []string    `yaml:"default"`
+	Signed      []Signed    `yaml:"signed_addresses"`
 	Tests       []Test      `yaml:"tests"`
 	Queue       Queue       `yaml:"queue"`
 	DeadLetters DeadLetters `yaml:"dead_letters"`
@@ -32,6 +34,10 @@ type Config struct {
 
 	// whens has where each rule's condition stands, by index.
 	whens []when
+	// lists are Lists with what their files hold.
+	lists []rules.List
+	// files are all files that the configuration was read from: itself, lists, secrets.
+	files []string
 }
 
 // SMTP is the front end.
@@ -142,26 +148,6 @@ type File struct {
 	Layout string `yaml:"layout"`
 }
 
-// Rule is a rule; see package rules.
-type Rule struct {
-	Name string   `yaml:"name"`
-	When string   `yaml:"when" references:"no"`
-	To   []string `yaml:"to"`
-	Stop bool     `yaml:"stop"`
-	Drop bool     `yaml:"drop"`
-}
-
-// Test is a mail and the sinks that it has to reach: `mxhook check` runs it.
-type Test struct {
-	Name      string   `yaml:"name"`
-	Mail      string   `yaml:"mail"`
-	From      string   `yaml:"from"`
-	Recipient string   `yaml:"recipient"`
-	IP        string   `yaml:"ip"`
-	Helo      string   `yaml:"helo"`
-	Expect    []string `yaml:"expect"`
-}
-
 // Queue is where messages are kept. URL "" is the embedded queue; Durability "" is fsync for it and replicated for an
 // external one.
 type Queue struct {
@@ -251,23 +237,6 @@ func (s *Sink) Schedule() pipeline.Schedule {
 		out.Steps = append(out.Steps, time.Duration(step))
 	}
 	return out
-}
-
-// Table compiles the rules. It does not fail for what Load has returned.
-func (c *Config) Table() (*rules.Table, error) {
-	return rules.Compile(c.tableRules(), c.Default)
-}
-
-func (c *Config) tableRules() []rules.Rule {
-	rs := make([]rules.Rule, len(c.Rules))
-	for i, r := range c.Rules {
-		rs[i] = rules.Rule{Name: r.Name, When: r.When, To: r.To, Stop: r.Stop, Drop: r.Drop}
-		if i < len(c.whens) {
-			w := c.whens[i]
-			rs[i].File, rs[i].Line, rs[i].Column = w.file, w.line, w.column
-		}
-	}
-	return rs
 }
 
 // IngestDomains returns the domains as the front end takes them.

@@ -43,6 +43,7 @@ func (s *strict) expand(key string, n *yaml.Node) (string, bool) {
 // secretFile reads a secret from a file, without the line end that editors leave.
 func (s *strict) secretFile(key string, n *yaml.Node, path string) (string, bool) {
 	data, err := s.readFile(path)
+	s.files = append(s.files, path)
 	text := strings.TrimRight(string(data), "\r\n")
 	switch {
 	case err != nil:

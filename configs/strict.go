@@ -35,6 +35,7 @@ type strict struct {
 	wrong, around map[string]bool
 	places        map[string]place
 	nodes         map[string]*yaml.Node
+	files         []string // that were read, besides file
 	visited       int
 	literal       bool // the value under way has no references
 }

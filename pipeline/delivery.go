@@ -10,6 +10,8 @@ type Target struct {
 	Recipient Recipient
 	Sink      string
 	Rule      string
+	// Tags are the labels that the rules gave the recipient.
+	Tags []string
 }
 
 // Routing is what the rules made of a message. Every recipient of the envelope is in at least one of the three lists.
@@ -31,9 +33,11 @@ type Router interface {
 // sent to that sink.
 type Delivery struct {
 	// ID is DeliveryID(message id, sink); the same over attempts, restarts, nodes and redeliveries. A replay has its own.
-	ID         string
-	Sink       string
-	Rules      []string
+	ID    string
+	Sink  string
+	Rules []string
+	// Tags are the labels that the rules gave the recipients, each once.
+	Tags       []string
 	Recipients []Recipient
 	Message    *Message
 	// Attempt is the number of the attempt under way or next, from 1.

@@ -99,6 +99,11 @@ func group(m *Message, routing Routing, now time.Time) []*Delivery {
 		if !slices.Contains(d.Rules, t.Rule) {
 			d.Rules = append(d.Rules, t.Rule)
 		}
+		for _, tag := range t.Tags {
+			if !slices.Contains(d.Tags, tag) {
+				d.Tags = append(d.Tags, tag)
+			}
+		}
 		same := func(r Recipient) bool { return r.Address == t.Recipient.Address }
 		if !slices.ContainsFunc(d.Recipients, same) {
 			d.Recipients = append(d.Recipients, t.Recipient)

@@ -20,7 +20,7 @@ func benchRules(n int) []Rule {
 func BenchmarkRoute(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
-			table, err := Compile(benchRules(n), []string{"d"})
+			table, err := Compile(benchRules(n), Options{Defaults: []string{"d"}})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -40,7 +40,7 @@ func BenchmarkCompile(b *testing.B) {
 		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
 			rs := benchRules(n)
 			for b.Loop() {
-				if _, err := Compile(rs, nil); err != nil {
+				if _, err := Compile(rs, Options{}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -14,7 +14,7 @@ import (
 // order of the rules, those of the defaults last.
 func (t *Table) Check(sinks []string) []Finding {
 	var fs []Finding
-	l := newLexicon()
+	l := t.lexicon
 	end := -1
 	stops := map[string]int{}
 	for i := range t.rules {
@@ -32,6 +32,11 @@ func (t *Table) Check(sinks []string) []Finding {
 				add(false, fmt.Sprintf("to[%d]", j), "%s", unknownSink(sink, sinks))
 			}
 		}
+		for j, sink := range r.Copy {
+			if !slices.Contains(sinks, sink) {
+				add(false, fmt.Sprintf("copy[%d]", j), "%s", unknownSink(sink, sinks))
+			}
+		}
 		twin, again := stops[r.When]
 		constant, always := t.constant(&r.condition)
 		switch {
@@ -46,7 +51,8 @@ func (t *Table) Check(sinks []string) []Finding {
 				add(true, "when", "this rule never matches: %s", text)
 			}
 		}
-		if ends := r.Stop || r.Drop; ends && end < 0 {
+		// A sample, and rules that refuse before the others, leave something for the rules behind.
+		if r.ends() && !r.refuses() && r.Sample == 0 && end < 0 {
 			if constant && always {
 				end = i
 			}

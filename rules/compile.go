@@ -13,6 +13,9 @@ type Table struct {
 	rules    []rule
 	defaults []string
 	uses     map[string]bool
+	lexicon  *lexicon
+	signed   map[string]*SignedAddress
+	early    bool // there is a rule that is decided before the data
 	runners  sync.Pool
 	now      func() time.Time
 }
@@ -22,26 +25,38 @@ type rule struct {
 	condition condition
 	// shared: the condition says nothing of the recipient and has one answer for the whole message.
 	shared bool
+	// early: the condition uses only what is known before the data.
+	early bool
 }
 
-// Compile checks the rules and makes a table of them. defaults are the sinks of recipients that no rule matched. The
-// error joins a *Finding for every mistake, in the order of the rules.
-func Compile(rs []Rule, defaults []string) (*Table, error) {
-	t := &Table{defaults: slices.Clone(defaults), uses: map[string]bool{}, now: time.Now}
+// refuses reports whether the rule is decided before the data and at no other time.
+func (r *Rule) refuses() bool { return r.Reject != nil || r.Defer != nil }
+
+// ends reports whether a match ends the run.
+func (r *Rule) ends() bool { return r.Stop || r.Drop || r.Discard || r.refuses() }
+
+// Compile checks the rules and makes a table of them. The error joins a *Finding for every mistake, in the order of the
+// rules.
+func Compile(rs []Rule, o Options) (*Table, error) {
+	defaults := o.Defaults
+	l := newLexicon(o.Lists, o.Signed)
+	t := &Table{defaults: slices.Clone(defaults), uses: map[string]bool{}, now: time.Now, lexicon: l, signed: map[string]*SignedAddress{}}
+	for _, a := range o.Signed {
+		t.signed[a.Name] = a
+	}
 	t.runners.New = func() any { return newRunner(t) }
 	var errs []error
 	if len(rs) > MaxRules {
 		errs = append(errs, &Finding{Rule: MaxRules, Name: rs[MaxRules].Name, Field: "name", File: rs[MaxRules].File, Text: fmt.Sprintf("there are %d rules, at most %d are allowed", len(rs), MaxRules)})
 		rs = rs[:MaxRules]
 	}
-	l := newLexicon()
 	names := map[string]int{}
 	for i := range rs {
 		for _, f := range checkShape(i, &rs[i], names) {
 			errs = append(errs, f)
 		}
 		r := rule{Rule: rs[i]}
-		r.To = slices.Clone(r.To)
+		r.To, r.early = slices.Clone(r.To), true
 		if r.When != "" {
 			var mistakes []mistake
 			r.condition, mistakes = parse(r.When, l)
@@ -52,6 +67,13 @@ func Compile(rs []Rule, defaults []string) (*Table, error) {
 				t.uses[word] = true
 			}
 			r.shared = !r.condition.uses["recipient"]
+			r.early = onlyEarly(r.condition.uses)
+			if len(mistakes) > 0 {
+				r.early = true // it is not known
+			}
+		}
+		for _, f := range t.checkEarly(i, &r) {
+			errs = append(errs, f)
 		}
 		t.rules = append(t.rules, r)
 	}
@@ -83,12 +105,7 @@ func checkShape(i int, r *Rule, names map[string]int) []*Finding {
 	default:
 		names[r.Name] = i
 	}
-	switch {
-	case len(r.To) == 0 && !r.Drop:
-		add("to", "the rule sends nowhere; name sinks in to, or set drop: true")
-	case len(r.To) > 0 && r.Drop:
-		add("drop", "a rule either sends or drops; remove drop or to")
-	}
+	checkActions(r, add)
 	for j, again := range repeated(r.To) {
 		if again {
 			add(fmt.Sprintf("to[%d]", j), "the sink %q is named twice; remove one", r.To[j])

@@ -21,6 +21,14 @@ type condition struct {
 	// tree is the condition as it was written.
 	tree ast.Node
 	uses map[string]bool
+	// captures are the patterns with named groups.
+	captures []capture
+}
+
+// capture is a pattern with named groups and the text that it is compared with.
+type capture struct {
+	text    *vm.Program
+	pattern *regexp.Regexp
 }
 
 // parse reads a condition and collects everything that is wrong with it.
@@ -37,11 +45,39 @@ func parse(source string, l *lexicon) (condition, []mistake) {
 	if len(in.found) > 0 {
 		return condition{}, in.found
 	}
-	program, err := expr.Compile(source, options(expr.AsBool())...)
+	program, err := expr.Compile(source, l.options(expr.AsBool())...)
 	if err != nil {
 		return condition{}, []mistake{fromExpr(err, l)}
 	}
-	return condition{source: source, program: program, tree: tree.Node, uses: in.uses}, nil
+	return condition{source: source, program: program, tree: tree.Node, uses: in.uses, captures: l.captures(tree.Node)}, nil
+}
+
+// captures finds the patterns with named groups that a match may rest on: those that stand below and, or and nothing else.
+func (l *lexicon) captures(n ast.Node) []capture {
+	b, ok := n.(*ast.BinaryNode)
+	if !ok {
+		return nil
+	}
+	switch b.Operator {
+	case "and", "&&", "or", "||":
+		return append(l.captures(b.Left), l.captures(b.Right)...)
+	case "matches":
+	default:
+		return nil
+	}
+	s, fixed := b.Right.(*ast.StringNode)
+	if !fixed {
+		return nil
+	}
+	pattern, err := regexp.Compile(s.Value)
+	if err != nil || strings.Join(pattern.SubexpNames(), "") == "" {
+		return nil
+	}
+	text, err := expr.Compile(b.Left.String(), l.options()...)
+	if err != nil {
+		return nil
+	}
+	return []capture{{text, pattern}}
 }
 
 // parserConfig makes the parser bound the nodes; all functions are known to it, so that the inspector can say which
@@ -52,16 +88,22 @@ func parserConfig() *conf.Config {
 	return c
 }
 
-func options(more ...expr.Option) []expr.Option {
-	o := []expr.Option{expr.Env(environment{}), expr.MaxNodes(MaxNodes), expr.Patch(&patcher{}), expr.DisableAllBuiltins()}
-	for _, f := range Functions() {
+func (l *lexicon) options(more ...expr.Option) []expr.Option {
+	o := []expr.Option{expr.Env(environment{}), expr.MaxNodes(MaxNodes), expr.Patch(&patcher{named: l.lists}), expr.DisableAllBuiltins()}
+	for _, f := range builtins() {
 		o = append(o, expr.EnableBuiltin(f.Name))
 	}
-	return append(o, more...)
+	return append(append(o, functionOptions()...), more...)
 }
 
 // mismatch is how the type checker says that an operator does not fit its operands.
 var mismatch = regexp.MustCompile(`^invalid operation: (\S+) \(mismatched types (.+) and (.+)\)$`)
+
+// misfit and wrongCount are how it says that arguments do not fit a function.
+var (
+	misfit     = regexp.MustCompile(`^cannot use (.+) as argument \(type .+\) to call (\w+)$`)
+	wrongCount = regexp.MustCompile(`^(not enough|too many) arguments to call (\w+)$`)
+)
 
 // fromExpr puts an error of the expression language into words for people who do not know its types.
 func fromExpr(err error, l *lexicon) mistake {
@@ -76,6 +118,16 @@ func fromExpr(err error, l *lexicon) mistake {
 		m.text = "a condition must be true or false, this is a " + strings.TrimPrefix(m.text, "expected yes/no, but got ")
 	case strings.HasPrefix(m.text, "bad number syntax"):
 		m.text = "this number cannot be read; a size of 10 MB is 10 * 1024 * 1024"
+	case strings.Contains(m.text, "list of the configuration"):
+		m.text = `a list of the configuration is used with in: sender.domain in list("partners")`
+	case strings.HasSuffix(m.text, "in (mismatched types text and text)"):
+		m.text = `in looks for a text in a list, like ["a", "b"]; part of a text is found with contains`
+	case misfit.MatchString(m.text):
+		parts := misfit.FindStringSubmatch(m.text)
+		m.text = fmt.Sprintf("%s does not take a %s here: %s", parts[2], parts[1], l.signature(parts[2]))
+	case wrongCount.MatchString(m.text):
+		parts := wrongCount.FindStringSubmatch(m.text)
+		m.text = fmt.Sprintf("%s arguments: %s", parts[1], l.signature(parts[2]))
 	case mismatch.MatchString(m.text):
 		m.text = mismatch.ReplaceAllString(m.text, "a $2 and a $3 do not go together with $1")
 	case strings.Contains(m.text, `unexpected token Operator("=")`):
@@ -92,11 +144,19 @@ func fromExpr(err error, l *lexicon) mistake {
 	return m
 }
 
+// signature is how a function is called.
+func (l *lexicon) signature(name string) string {
+	if f, ok := l.own[name]; ok {
+		return f.Type
+	}
+	return l.words[name].Type
+}
+
 // readable replaces Go's type names.
 func readable(s string) string {
 	return strings.NewReplacer(
 		"[]rules.mailbox", "list of addresses", "[]rules.recipient", "list of recipients", "[]rules.attachment", "list of attachments",
-		"[]rules.dkimResult", "list of signatures", "rules.mailbox", "address", "rules.", "", "[]string", "list of text",
+		"rules.namedList", "list of the configuration", "[]rules.dkimResult", "list of signatures", "rules.mailbox", "address", "rules.", "", "[]string", "list of text",
 		"map[string]string", "map of text", "time.Time", "time", "string", "text", "bool", "yes/no", "int", "number", "float64", "number",
 	).Replace(s)
 }

@@ -13,21 +13,22 @@ import (
 // Addresses, host names and everything else that has no case are in lower case, so that a comparison with == means
 // what people expect.
 type environment struct {
-	Recipient   recipient                              `expr:"recipient"`
-	Envelope    envelope                               `expr:"envelope"`
-	Client      client                                 `expr:"client"`
-	Auth        auth                                   `expr:"auth"`
-	Sender      sender                                 `expr:"sender"`
-	Subject     string                                 `expr:"subject"`
-	From        []mailbox                              `expr:"from"`
-	To          []mailbox                              `expr:"to"`
-	Size        int                                    `expr:"size"`
-	Attachments []attachment                           `expr:"attachments"`
-	Kind        string                                 `expr:"kind"`
-	Now         time.Time                              `expr:"now"`
-	Header      func(string) string                    `expr:"header"`
-	Headers     func(string) []string                  `expr:"headers"`
-	InNetwork   func(ip, network string) (bool, error) `expr:"inNetwork"`
+	Recipient   recipient                                         `expr:"recipient"`
+	Envelope    envelope                                          `expr:"envelope"`
+	Client      client                                            `expr:"client"`
+	Auth        auth                                              `expr:"auth"`
+	Sender      sender                                            `expr:"sender"`
+	Subject     string                                            `expr:"subject"`
+	From        []mailbox                                         `expr:"from"`
+	To          []mailbox                                         `expr:"to"`
+	Size        int                                               `expr:"size"`
+	Attachments []attachment                                      `expr:"attachments"`
+	Kind        string                                            `expr:"kind"`
+	Now         time.Time                                         `expr:"now"`
+	Header      func(string) string                               `expr:"header"`
+	Headers     func(string) []string                             `expr:"headers"`
+	InNetwork   func(ip string, networks ...string) (bool, error) `expr:"inNetwork"`
+	Token       func(address, name string) string                 `expr:"token"`
 	// Tick counts list elements; its name is one that no condition can spell.
 	Tick func() bool `expr:"tick()"`
 }
@@ -225,17 +226,19 @@ func orNone(result string) string {
 	return result
 }
 
-// inNetwork reports whether ip lies in the network, "192.0.2.0/24" or a single address.
-func inNetwork(ip, network string) (bool, error) {
-	prefix, err := parseNetwork(network)
-	if err != nil {
-		return false, err
-	}
+// inNetwork reports whether ip lies in one of the networks, "192.0.2.0/24" or a single address.
+func inNetwork(ip string, networks ...string) (bool, error) {
 	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return false, nil // no client address: in no network
+	for _, network := range networks {
+		prefix, mistake := parseNetwork(network)
+		if mistake != nil {
+			return false, mistake
+		}
+		if err == nil && prefix.Contains(addr.Unmap()) {
+			return true, nil
+		}
 	}
-	return prefix.Contains(addr.Unmap()), nil
+	return false, nil // also without a client address: it is in no network
 }
 
 func parseNetwork(s string) (netip.Prefix, error) {

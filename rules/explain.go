@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"time"
 	"unicode/utf8"
 
@@ -28,6 +29,9 @@ type RecipientExplanation struct {
 	// Targets are what Route returns for the recipient; those of the defaults have Rule DefaultRule. None, and not
 	// dropped: the recipient becomes a dead letter.
 	Targets []TargetExplanation `json:"targets"`
+	// Tags and Captures are what the deliveries of the recipient carry.
+	Tags     []string          `json:"tags"`
+	Captures map[string]string `json:"captures"`
 }
 
 // TargetExplanation is a sink and the rule that chose it.
@@ -42,6 +46,10 @@ const (
 	NotMatched = "not matched"
 	Failed     = "failed"
 	NotReached = "not reached"
+	// NotSampled: the message is not one of the rule's sample.
+	NotSampled = "not sampled"
+	// Before: the rule is decided before the message is there, and has let this one through.
+	Before = "decided before the message"
 )
 
 // RuleExplanation is what became of one rule.
@@ -53,8 +61,13 @@ type RuleExplanation struct {
 	// Condition is nil for a rule without one.
 	Condition *Part    `json:"condition"`
 	To        []string `json:"to"`
+	Copy      []string `json:"copy"`
+	Tags      []string `json:"tags"`
 	Stop      bool     `json:"stop"`
-	Drop      bool     `json:"drop"`
+	// Drop is set for rules that drop or discard.
+	Drop bool `json:"drop"`
+	// OnError is set when a condition that fails counts as matched.
+	OnError string `json:"on_error,omitempty"`
 }
 
 // Part is a condition, or one part of it. Every part is evaluated by itself, also those that the condition as a whole
@@ -84,22 +97,23 @@ func (t *Table) Explain(m *pipeline.Message) Explanation {
 	for i := range m.Envelope.Recipients {
 		rcpt := &m.Envelope.Recipients[i]
 		x := RecipientExplanation{Recipient: rcpt.Address, Rules: make([]RuleExplanation, 0, len(t.rules)), Targets: []TargetExplanation{}}
-		end := t.run(r, rcpt, func(j int, matched bool, err error) {
-			x.Rules = append(x.Rules, t.explainRule(r, j, matched, err))
-			if err != nil {
-				e.Problems = addProblem(e.Problems, t.rules[j].Name, err)
+		end := t.run(r, rcpt, func(s step) {
+			rule := &t.rules[s.rule]
+			x.Rules = append(x.Rules, t.explainRule(r, s))
+			if s.err != nil {
+				e.Problems = addProblem(e.Problems, rule.Name, s.err)
 			}
-			if matched {
-				for _, sink := range t.rules[j].To {
-					x.Targets = append(x.Targets, TargetExplanation{sink, t.rules[j].Name})
-				}
+			if s.matched {
+				rule.targets(func(sink string) { x.Targets = append(x.Targets, TargetExplanation{sink, rule.Name}) })
 			}
 		})
 		for j := len(x.Rules); j < len(t.rules); j++ {
 			x.Rules = append(x.Rules, t.describe(j, NotReached))
 		}
 		x.Stopped, x.Dropped = end.stop, end.drop
-		if !end.matched {
+		x.Tags, x.Captures = append([]string{}, end.tags...), map[string]string{}
+		maps.Copy(x.Captures, end.captures)
+		if !end.routed {
 			for _, sink := range t.defaults {
 				x.Targets = append(x.Targets, TargetExplanation{sink, DefaultRule})
 			}
@@ -111,18 +125,18 @@ func (t *Table) Explain(m *pipeline.Message) Explanation {
 
 func (t *Table) describe(i int, result string) RuleExplanation {
 	r := &t.rules[i]
-	return RuleExplanation{Rule: r.Name, Result: result, To: append([]string{}, r.To...), Stop: r.Stop, Drop: r.Drop}
+	return RuleExplanation{
+		Rule: r.Name, Result: result, To: append([]string{}, r.To...), Copy: append([]string{}, r.Copy...),
+		Tags: append([]string{}, r.Tags...), Stop: r.Stop, Drop: r.Drop || r.Discard, OnError: r.OnError,
+	}
 }
 
-func (t *Table) explainRule(r *runner, i int, matched bool, err error) RuleExplanation {
-	x := t.describe(i, NotMatched)
-	switch {
-	case err != nil:
-		x.Result, x.Error = Failed, err.Error()
-	case matched:
-		x.Result = Matched
+func (t *Table) explainRule(r *runner, s step) RuleExplanation {
+	x := t.describe(s.rule, s.result)
+	if s.err != nil {
+		x.Error = s.err.Error()
 	}
-	if c := &t.rules[i].condition; c.tree != nil {
+	if c := &t.rules[s.rule].condition; c.tree != nil {
 		p := r.part(c.tree)
 		p.Text = c.source
 		x.Condition = &p
@@ -169,7 +183,7 @@ func operands(n ast.Node, operator string) []ast.Node {
 }
 
 func (r *runner) holds(source string) (bool, string) {
-	program, err := expr.Compile(source, options(expr.AsBool())...)
+	program, err := expr.Compile(source, r.table.lexicon.options(expr.AsBool())...)
 	if err != nil {
 		return false, runtimeText(err)
 	}
@@ -190,7 +204,7 @@ func (r *runner) values(n ast.Node) []Value {
 			continue
 		}
 		seen[text] = true
-		program, err := expr.Compile(text, options()...)
+		program, err := expr.Compile(text, r.table.lexicon.options()...)
 		if err != nil {
 			continue // a word inside a predicate or behind let: it has no one value
 		}
@@ -248,6 +262,8 @@ func shown(v any) any {
 		return shownList(v, func(a attachment) any { return shown(a.Filename) })
 	case []dkimResult:
 		return shownList(v, func(d dkimResult) any { return d.Domain + " " + d.Result })
+	case namedList:
+		return fmt.Sprintf("a list of %d entries", len(v))
 	case time.Time:
 		return v.Format(time.RFC3339)
 	case bool, int, int64, float64, map[string]string:

@@ -18,7 +18,7 @@ func explainTable(t *testing.T) *Table {
 		{Name: "tickets", When: `recipient.domain == "example.com" and recipient.local startsWith "ticket-" and (sender.verified or not client.tls) and any(attachments, .size > 1024) and from endsWith "@example.org"`, To: []string{"helpdesk", "archive"}, Stop: true},
 		{Name: "net", When: `recipient.domain == "example.net"`, Drop: true},
 		{Name: "everything-else", To: []string{"archive"}},
-	}, []string{"lost"})
+	}, Options{Defaults: []string{"lost"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestExplanationTellsDefaultAndDeadLetter(t *testing.T) {
 		defaults []string
 		want     string
 	}{{[]string{"lost"}, "=> lost (default: no rule matched)"}, {nil, "dead letter"}} {
-		table, err := Compile([]Rule{{Name: "r", When: `size == 0`, To: []string{"a"}}}, c.defaults)
+		table, err := Compile([]Rule{{Name: "r", When: `size == 0`, To: []string{"a"}}}, Options{Defaults: c.defaults})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestExplanationIsSafeForTerminals(t *testing.T) {
 	m := sample()
 	m.Content.Subject = "a\x1b[2J\n  => archive\u202e\u009b" + strings.Repeat("x", 1000)
 	m.Envelope.Recipients = []pipeline.Recipient{{Address: "\"a\x1b[2J\"@example.com", Local: "a", Domain: "example.com"}}
-	table, err := Compile([]Rule{{Name: "r", When: `subject == "x"`, To: []string{"a"}}}, nil)
+	table, err := Compile([]Rule{{Name: "r", When: `subject == "x"`, To: []string{"a"}}}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -36,12 +38,33 @@ func (r *RecipientExplanation) write(b *bytes.Buffer) {
 	switch {
 	case r.Dropped != "":
 		fmt.Fprintf(b, "  => dropped by rule %s\n", r.Dropped)
-	case len(r.Targets) == 0:
-		b.WriteString("  => no rule matched and there is no default: dead letter\n")
+	case r.unrouted():
+		b.WriteString("  => no rule sends it anywhere and there is no default: dead letter\n")
 	}
 	for _, t := range r.Targets {
 		fmt.Fprintf(b, "  => %s (%s)\n", t.Sink, because(t.Rule))
 	}
+	if len(r.Tags) > 0 {
+		fmt.Fprintf(b, "  tags: %s\n", strings.Join(r.Tags, ", "))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Captures)) {
+		fmt.Fprintf(b, "  capture %s = %s\n", name, quoted(r.Captures[name]))
+	}
+}
+
+// unrouted: nothing but copies, if any.
+func (r *RecipientExplanation) unrouted() bool {
+	for _, t := range r.Targets {
+		if t.Rule == DefaultRule {
+			return false
+		}
+		for _, rule := range r.Rules {
+			if rule.Rule == t.Rule && len(rule.To) > 0 {
+				return false
+			}
+		}
+	}
+	return r.Dropped == ""
 }
 
 func because(rule string) string {
@@ -65,22 +88,36 @@ func mark(result string) string {
 
 func (r *RuleExplanation) outcome() string {
 	switch r.Result {
-	case NotMatched, NotReached:
+	case NotMatched, NotReached, NotSampled, Before:
 		return r.Result
 	case Failed:
-		return "failed, counts as not matched: " + r.Error
+		if r.OnError != OnErrorMatch {
+			return "failed, counts as not matched: " + r.Error
+		}
 	}
 	s := "matched"
+	if r.Result == Failed {
+		s = "failed, counts as matched: " + r.Error
+	}
 	if r.Condition == nil {
 		s += " (it has no condition)"
 	}
 	switch {
 	case r.Drop:
 		return s + ", drops"
-	case r.Stop:
-		return s + ", sends to " + strings.Join(r.To, ", ") + " and stops"
+	case len(r.To) > 0:
+		s += ", sends to " + strings.Join(r.To, ", ")
 	}
-	return s + ", sends to " + strings.Join(r.To, ", ")
+	if len(r.Copy) > 0 {
+		s += ", copies to " + strings.Join(r.Copy, ", ")
+	}
+	if len(r.Tags) > 0 {
+		s += ", tags " + strings.Join(r.Tags, ", ")
+	}
+	if r.Stop {
+		s += " and stops"
+	}
+	return s
 }
 
 func (p *Part) write(b *bytes.Buffer, depth int) {

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,10 +17,25 @@ type lexicon struct {
 	// fields are the names below each word, for suggestions.
 	fields map[string][]string
 	roots  []string
+	own    map[string]function
+	lists  map[string]namedList
+	signed map[string]bool
 }
 
-func newLexicon() *lexicon {
-	l := &lexicon{words: map[string]Word{}, functions: map[string]bool{}, methods: map[string]bool{}, fields: map[string][]string{}}
+func newLexicon(lists []List, signed []*SignedAddress) *lexicon {
+	l := &lexicon{
+		words: map[string]Word{}, functions: map[string]bool{}, methods: map[string]bool{}, fields: map[string][]string{},
+		own: map[string]function{}, lists: map[string]namedList{}, signed: map[string]bool{},
+	}
+	for _, list := range lists {
+		l.lists[list.Name] = makeList(list.Entries)
+	}
+	for _, a := range signed {
+		l.signed[a.Name] = true
+	}
+	for _, f := range ownFunctions() {
+		l.own[f.Name] = f
+	}
 	for _, w := range Vocabulary() {
 		l.words[w.Name] = w
 		if dot := strings.LastIndexByte(w.Name, '.'); dot >= 0 {
@@ -44,7 +58,7 @@ func (l *lexicon) functionNames() []string {
 	for _, f := range Functions() {
 		names = append(names, f.Name)
 	}
-	return append(names, "header", "headers", "inNetwork")
+	return append(names, "header", "headers", "inNetwork", "token")
 }
 
 func (l *lexicon) isList(path string) bool {
@@ -58,8 +72,8 @@ type inspector struct {
 	*lexicon
 	found []mistake
 	uses  map[string]bool
-	// lists are the paths of the lists of the enclosing predicates; "" is a list that is not in the vocabulary.
-	lists  []string
+	// around are the paths of the lists of the enclosing predicates; "" is a list that is not in the vocabulary.
+	around []string
 	locals []string
 }
 
@@ -75,8 +89,8 @@ func (in *inspector) walk(n ast.Node) string {
 	case *ast.MemberNode:
 		return in.member(n)
 	case *ast.PointerNode:
-		if n.Name == "" && len(in.lists) > 0 && in.lists[len(in.lists)-1] != "" {
-			return in.lists[len(in.lists)-1] + "[]"
+		if n.Name == "" && len(in.around) > 0 && in.around[len(in.around)-1] != "" {
+			return in.around[len(in.around)-1] + "[]"
 		}
 	case *ast.ChainNode:
 		return in.walk(n.Node)
@@ -129,6 +143,10 @@ func (in *inspector) identifier(n *ast.IdentifierNode) string {
 			in.complain(n, "%s is a function: %s", n.Value, w.Type)
 		}
 		return n.Value
+	}
+	if _, known := in.lists[n.Value]; known {
+		in.complain(n, "%s is a list of the configuration: write list(%q)", n.Value, n.Value)
+		return ""
 	}
 	if in.functions[n.Value] {
 		in.complain(n, "%s is a function: write %s(...)", n.Value, n.Value)
@@ -206,11 +224,19 @@ func (in *inspector) call(n *ast.CallNode) string {
 			}
 		case known:
 			in.complain(callee, "%s is not a function", callee.Value)
+		case in.own[callee.Value].call != nil:
+			in.ownCall(n, in.own[callee.Value])
+			if callee.Value == "list" {
+				return "" // its argument has been looked at
+			}
 		default:
 			in.complain(callee, "there is no function %s%s", callee.Value, didYouMean(callee.Value, in.functionNames()))
 		}
-		if callee.Value == "inNetwork" && len(n.Arguments) == 2 {
-			in.network(n.Arguments[1])
+		switch callee.Value {
+		case "inNetwork":
+			in.networks(n)
+		case "token":
+			in.tokenCall(n)
 		}
 	case *ast.MemberNode:
 		in.method(in.walk(callee.Node), callee)
@@ -242,6 +268,16 @@ func (in *inspector) suggestMethod(name string) string {
 		return s
 	}
 	return "; it has " + strings.Join(methods(), ", ")
+}
+
+func (in *inspector) networks(n *ast.CallNode) {
+	if len(n.Arguments) < 2 {
+		in.complain(n, `inNetwork needs an address and a network: inNetwork(client.ip, "192.0.2.0/24")`)
+		return
+	}
+	for _, a := range n.Arguments[1:] {
+		in.network(a)
+	}
 }
 
 func (in *inspector) network(n ast.Node) {
@@ -278,12 +314,12 @@ func (in *inspector) builtin(n *ast.BuiltinNode) string {
 		in.complain(n.Arguments[0], "%s is not a list", list)
 		list = ""
 	}
-	in.lists = append(in.lists, list)
-	if len(in.lists) == MaxNesting+1 {
+	in.around = append(in.around, list)
+	if len(in.around) == MaxNesting+1 {
 		in.complain(n, "%s stands in %d others: at most %d levels are allowed, because each multiplies the cost", n.Name, MaxNesting, MaxNesting)
 	}
 	in.walkAll(n.Arguments[1:]...)
-	in.lists = in.lists[:len(in.lists)-1]
+	in.around = in.around[:len(in.around)-1]
 	if n.Name == "filter" {
 		return list
 	}
@@ -311,8 +347,8 @@ func (in *inspector) binary(n *ast.BinaryNode) {
 		in.pattern(n.Right)
 	}
 	if in.isList(left) || in.isList(right) || left == "headers()" || right == "headers()" {
-		if len(in.lists) >= MaxNesting {
-			in.complain(n, "a list is compared inside %d others: at most %d levels are allowed, because each multiplies the cost", len(in.lists), MaxNesting)
+		if len(in.around) >= MaxNesting {
+			in.complain(n, "a list is compared inside %d others: at most %d levels are allowed, because each multiplies the cost", len(in.around), MaxNesting)
 		}
 	}
 	in.group(n.Left, left)
@@ -326,54 +362,4 @@ func (in *inspector) group(n ast.Node, path string) {
 	if in.words[path].Type == "group" {
 		in.complain(n, "%s is a group and cannot be compared; it has %s", path, strings.Join(in.fields[path], ", "))
 	}
-}
-
-func (in *inspector) pattern(n ast.Node) {
-	s, fixed := n.(*ast.StringNode)
-	if !fixed {
-		in.complain(n, `a pattern must be a fixed text: subject matches "(?i)invoice"`)
-		return
-	}
-	if _, err := regexp.Compile(s.Value); err != nil {
-		in.complain(n, "the pattern cannot be read: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-}
-
-// literals complains about fixed texts that the word can never be equal to, or contain.
-func (in *inspector) literals(operator, path string, n ast.Node) {
-	w, known := in.words[path]
-	if !known || !slices.Contains([]string{"==", "!=", "in", "contains", "startsWith", "endsWith"}, operator) {
-		return
-	}
-	var texts []*ast.StringNode
-	switch n := n.(type) {
-	case *ast.StringNode:
-		texts = append(texts, n)
-	case *ast.ArrayNode:
-		for _, e := range n.Nodes {
-			if s, ok := e.(*ast.StringNode); ok {
-				texts = append(texts, s)
-			}
-		}
-	}
-	shown := strings.ReplaceAll(path, "[]", "")
-	for _, s := range texts {
-		if w.Lower && s.Value != strings.ToLower(s.Value) {
-			in.complain(s, "%s is always in lower case, this never matches; write %q", shown, strings.ToLower(s.Value))
-		}
-		if w.Values != nil && slices.Contains([]string{"==", "!=", "in"}, operator) && !slices.Contains(w.Values, s.Value) {
-			in.complain(s, "%s is never %q%s", shown, s.Value, in.suggestValue(w, s.Value))
-		}
-	}
-}
-
-func (in *inspector) suggestValue(w Word, value string) string {
-	if v, ok := Nearest(value, w.Values); ok && v != "" {
-		return fmt.Sprintf("; did you mean %q?", v)
-	}
-	var values []string
-	for _, v := range w.Values {
-		values = append(values, fmt.Sprintf("%q", v))
-	}
-	return "; it is one of " + strings.Join(values, ", ")
 }

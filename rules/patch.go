@@ -11,11 +11,12 @@ import (
 // patcher changes the syntax tree before it is compiled:
 //   - a comparison of a list of addresses or texts with a text becomes any(list, ... ), != becomes none(...);
 //   - every predicate counts the elements that it looks at, which bounds the cost of an evaluation;
-//   - a time zone becomes a constant.
+//   - a time zone and a list of the configuration become constants.
 //
 // It is a visitor of the expression language: children are visited before their parents, with their types known.
 type patcher struct {
-	lets int
+	lets  int
+	named map[string]namedList
 }
 
 // Visit implements ast.Visitor.
@@ -23,6 +24,8 @@ func (p *patcher) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.BinaryNode:
 		p.comparison(node, n)
+	case *ast.CallNode:
+		p.list(node, n)
 	case *ast.BuiltinNode:
 		if n.Name == "timezone" && len(n.Arguments) == 1 {
 			p.timezone(node, n)
@@ -47,6 +50,18 @@ func (p *patcher) timezone(node *ast.Node, n *ast.BuiltinNode) {
 	}
 }
 
+func (p *patcher) list(node *ast.Node, n *ast.CallNode) {
+	if callee, ok := n.Callee.(*ast.IdentifierNode); !ok || callee.Value != "list" || len(n.Arguments) != 1 {
+		return
+	}
+	if s, ok := n.Arguments[0].(*ast.StringNode); ok {
+		if l, known := p.named[s.Value]; known {
+			ast.Patch(node, &ast.ConstantNode{Value: l})
+			(*node).SetType(reflect.TypeOf(l))
+		}
+	}
+}
+
 func (p *patcher) comparison(node *ast.Node, n *ast.BinaryNode) {
 	list, text, quantifier, operator := n.Left, n.Right, "any", n.Operator
 	switch n.Operator {
@@ -55,17 +70,20 @@ func (p *patcher) comparison(node *ast.Node, n *ast.BinaryNode) {
 		quantifier, operator = "none", "=="
 	case "in":
 		list, text, operator = n.Right, n.Left, "=="
+		if n.Right.Type() == reflect.TypeFor[namedList]() {
+			list, text, operator = n.Left, n.Right, "in"
+		}
 	default:
 		return
 	}
 	element := elementOf(list)
-	if element == nil || text.Type().Kind() != reflect.String {
+	if element == nil || text.Type().Kind() != reflect.String && operator != "in" {
 		return
 	}
 	// The text is looked at inside the predicate, where # would mean another element: anything but a constant is
 	// evaluated before.
 	value := text
-	if _, constant := text.(*ast.StringNode); !constant {
+	if _, constant := text.(*ast.StringNode); !constant && operator != "in" {
 		p.lets++
 		value = &ast.IdentifierNode{Value: fmt.Sprintf("text(%d)", p.lets)}
 	}

@@ -1,10 +1,10 @@
 package rules
 
 import (
-	"fmt"
-	"time"
-
-	"github.com/expr-lang/expr/vm"
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"slices"
 
 	"mxhook/pipeline"
 )
@@ -12,7 +12,7 @@ import (
 var _ pipeline.Router = (*Table)(nil)
 
 // Route implements pipeline.Router. A sink that several rules chose for a recipient has a target for each rule, in
-// the order of the rules.
+// the order of the rules. All targets of a recipient carry the same tags and captures.
 func (t *Table) Route(m *pipeline.Message) (pipeline.Routing, []pipeline.Problem) {
 	r := t.runner(m)
 	defer t.release(r)
@@ -20,21 +20,22 @@ func (t *Table) Route(m *pipeline.Message) (pipeline.Routing, []pipeline.Problem
 	var problems []pipeline.Problem
 	for i := range m.Envelope.Recipients {
 		rcpt := &m.Envelope.Recipients[i]
-		end := t.run(r, rcpt, func(j int, matched bool, err error) {
-			if err != nil {
-				problems = addProblem(problems, t.rules[j].Name, err)
+		first := len(routing.Targets)
+		end := t.run(r, rcpt, func(s step) {
+			rule := &t.rules[s.rule]
+			if s.err != nil {
+				problems = addProblem(problems, rule.Name, s.err)
 			}
-			if !matched {
-				return
-			}
-			for _, sink := range t.rules[j].To {
-				routing.Targets = append(routing.Targets, pipeline.Target{Recipient: *rcpt, Sink: sink, Rule: t.rules[j].Name})
+			if s.matched {
+				rule.targets(func(sink string) {
+					routing.Targets = append(routing.Targets, pipeline.Target{Recipient: *rcpt, Sink: sink, Rule: rule.Name})
+				})
 			}
 		})
 		switch {
 		case end.drop != "":
 			routing.Dropped = append(routing.Dropped, pipeline.Target{Recipient: *rcpt, Rule: end.drop})
-		case end.matched:
+		case end.routed:
 		case len(t.defaults) == 0:
 			routing.Unrouted = append(routing.Unrouted, *rcpt)
 		default:
@@ -42,32 +43,63 @@ func (t *Table) Route(m *pipeline.Message) (pipeline.Routing, []pipeline.Problem
 				routing.Targets = append(routing.Targets, pipeline.Target{Recipient: *rcpt, Sink: sink, Rule: DefaultRule})
 			}
 		}
+		for j := first; j < len(routing.Targets); j++ {
+			routing.Targets[j].Tags = end.tags
+			routing.Targets[j].Recipient.Captures = end.captures
+		}
 	}
 	return routing, problems
 }
 
+// targets calls f for the sinks of the rule, copies last.
+func (r *rule) targets(f func(sink string)) {
+	for _, sink := range r.To {
+		f(sink)
+	}
+	for _, sink := range r.Copy {
+		f(sink)
+	}
+}
+
+// step is what became of one rule for one recipient.
+type step struct {
+	rule    int
+	matched bool
+	// result is one of the words of RuleExplanation.
+	result string
+	err    error
+}
+
 // outcome is how the run of one recipient ended.
 type outcome struct {
-	matched bool
+	// routed: a rule sent it somewhere, copies aside, or dropped it.
+	routed bool
 	// drop and stop name the rule that ended the run.
 	drop, stop string
+	tags       []string
+	// captures are those of the recipient and those of the conditions that matched; the map is not changed any more.
+	captures map[string]string
 }
 
 // run takes one recipient through the rules and reports each rule that was reached. It is the only place that knows
 // the order of things.
-func (t *Table) run(r *runner, rcpt *pipeline.Recipient, report func(rule int, matched bool, err error)) outcome {
+func (t *Table) run(r *runner, rcpt *pipeline.Recipient, report func(step)) outcome {
 	r.env.Recipient = viewRecipient(rcpt)
-	var end outcome
+	end := outcome{captures: rcpt.Captures}
 	for i := range t.rules {
 		rule := &t.rules[i]
-		matched, err := r.answer(i, rule)
-		report(i, matched, err)
-		if !matched {
+		if rule.refuses() {
+			report(step{rule: i, result: Before})
 			continue
 		}
-		end.matched = true
-		if rule.Drop {
-			end.drop = rule.Name
+		s := r.step(i, rule)
+		report(s)
+		if !s.matched {
+			continue
+		}
+		end.take(r, rule)
+		if rule.Drop || rule.Discard {
+			end.drop, end.routed = rule.Name, true
 			return end
 		}
 		if rule.Stop {
@@ -76,6 +108,94 @@ func (t *Table) run(r *runner, rcpt *pipeline.Recipient, report func(rule int, m
 		}
 	}
 	return end
+}
+
+// take notes what a rule that matched gives the recipient.
+func (end *outcome) take(r *runner, rule *rule) {
+	end.routed = end.routed || len(rule.To) > 0
+	for _, tag := range rule.Tags {
+		if !slices.Contains(end.tags, tag) {
+			end.tags = append(end.tags, tag)
+		}
+	}
+	if found := r.captured(&rule.condition); len(found) > 0 {
+		all := maps.Clone(end.captures)
+		if all == nil {
+			all = found
+		} else {
+			maps.Copy(all, found)
+		}
+		end.captures = all
+	}
+}
+
+// step decides one rule for the recipient at hand.
+func (r *runner) step(i int, rule *rule) step {
+	if rule.Sample > 0 && !sampled(r.env.Envelope.ID, rule.Name, rule.Sample) {
+		return step{rule: i, result: NotSampled}
+	}
+	matched, err := r.answer(i, rule)
+	switch {
+	case err != nil:
+		return step{rule: i, matched: rule.OnError == OnErrorMatch, result: Failed, err: err}
+	case matched:
+		return step{rule: i, matched: true, result: Matched}
+	}
+	return step{rule: i, result: NotMatched}
+}
+
+// sampled decides by message id and rule, so that it is the same however often a message is looked at, and that two
+// rules do not always choose the same messages.
+func sampled(id, rule string, percent float64) bool {
+	sum := sha256.Sum256([]byte(id + "\x00" + rule))
+	return float64(binary.BigEndian.Uint32(sum[:])%10_000) < percent*100
+}
+
+// Decision is what the rules say of a recipient before the data.
+type Decision struct {
+	// Rule names the rule; "" when none has decided anything.
+	Rule string
+	// Reply refuses the recipient; nil does not.
+	Reply *Reply
+	// Discard: take the mail, and throw it away.
+	Discard bool
+	// Problems are conditions that failed.
+	Problems []pipeline.Problem
+}
+
+// Early asks the rules about a recipient before the data: those that reject, defer and discard, and in between, so that
+// the order counts, those whose conditions are known by then. env needs what is known by then.
+func (t *Table) Early(env *pipeline.Envelope, rcpt *pipeline.Recipient) Decision {
+	if !t.early {
+		return Decision{}
+	}
+	r := t.runner(&pipeline.Message{Envelope: *env})
+	defer t.release(r)
+	r.env.Recipient = viewRecipient(rcpt)
+	var d Decision
+	for i := range t.rules {
+		rule := &t.rules[i]
+		if !rule.early || !rule.ends() {
+			continue
+		}
+		s := r.step(i, rule)
+		if s.err != nil {
+			d.Problems = addProblem(d.Problems, rule.Name, s.err)
+		}
+		if !s.matched {
+			continue
+		}
+		switch {
+		case rule.Reject != nil:
+			d.Rule, d.Reply = rule.Name, rule.Reject
+		case rule.Defer != nil:
+			d.Rule, d.Reply = rule.Name, rule.Defer
+		case rule.Discard:
+			d.Rule, d.Discard = rule.Name, true
+		}
+		return d
+	}
+	return d
 }
 
 // maxProblems bounds what the rules add to a message's problems.
@@ -92,107 +212,4 @@ func addProblem(ps []pipeline.Problem, rule string, err error) []pipeline.Proble
 		return ps
 	}
 	return append(ps, pipeline.Problem{Code: "rule-failed", Where: rule, Detail: err.Error()})
-}
-
-// runner evaluates conditions on one message; it belongs to one goroutine at a time.
-type runner struct {
-	vm       vm.VM
-	env      environment
-	content  *pipeline.Content
-	now      func() time.Time
-	elements int
-	deadline time.Time
-	// known are the answers of shared conditions on this message, by rule.
-	known []answer
-}
-
-type answer struct {
-	known, matched bool
-	err            error
-}
-
-func newRunner(t *Table) *runner { return &runner{now: t.now, known: make([]answer, len(t.rules))} }
-
-func (t *Table) runner(m *pipeline.Message) *runner {
-	r := t.runners.Get().(*runner)
-	r.content = m.Content
-	r.env = environment{Header: r.header, Headers: r.headers, InNetwork: inNetwork, Tick: r.tick}
-	r.env.fill(m, t.uses)
-	return r
-}
-
-func (t *Table) release(r *runner) {
-	r.env, r.content = environment{}, nil
-	clear(r.known)
-	// The machine keeps what it worked with on its stack; the message must not live as long as the pool.
-	clear(r.vm.Stack[:cap(r.vm.Stack)])
-	clear(r.vm.Variables)
-	t.runners.Put(r)
-}
-
-// answer evaluates a rule's condition, once for each message when it does not depend on the recipient.
-func (r *runner) answer(i int, rule *rule) (bool, error) {
-	if a := &r.known[i]; a.known {
-		return a.matched, a.err
-	}
-	matched, err := r.matches(&rule.condition)
-	if rule.shared {
-		r.known[i] = answer{true, matched, err}
-	}
-	return matched, err
-}
-
-// matches evaluates a condition. An error comes with false.
-func (r *runner) matches(c *condition) (bool, error) {
-	if c.program == nil {
-		return true, nil
-	}
-	v, err := r.eval(c.program)
-	if err != nil {
-		return false, err
-	}
-	matched, ok := v.(bool)
-	if !ok {
-		return false, fmt.Errorf("the condition is %T, not true or false", v)
-	}
-	return matched, nil
-}
-
-func (r *runner) eval(p *vm.Program) (any, error) {
-	r.elements, r.deadline = 0, time.Time{}
-	v, err := r.vm.Run(p, &r.env)
-	if err != nil {
-		return nil, fmt.Errorf("%s", runtimeText(err))
-	}
-	return v, nil
-}
-
-func (r *runner) header(name string) string {
-	if r.content == nil {
-		return ""
-	}
-	return r.content.Header(name)
-}
-
-func (r *runner) headers(name string) []string {
-	if r.content == nil {
-		return nil
-	}
-	return r.content.HeaderValues(name)
-}
-
-// tick counts one list element. It panics when the evaluation has used up its share: the expression language has no
-// other way to be interrupted, and turns the panic into an error.
-func (r *runner) tick() bool {
-	if r.elements == 0 {
-		r.deadline = r.now().Add(MaxTime)
-	}
-	r.elements++
-	if r.elements > MaxElements {
-		panic(fmt.Sprintf("more than %d list elements were looked at", MaxElements))
-	}
-	if r.elements%64 == 0 && r.now().After(r.deadline) {
-		panic(fmt.Sprintf("the condition took longer than %v", MaxTime))
-	}
-	return true
 }

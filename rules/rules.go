@@ -16,14 +16,56 @@ type Rule struct {
 	When string
 	// To are names of sinks, in order.
 	To []string
+	// Copy are names of sinks that get the mail too, as a trial: a recipient that has copies only counts as not matched,
+	// so that the defaults apply.
+	Copy []string
+	// Tags are labels of the recipient; its deliveries carry them, whichever rule chose their sink.
+	Tags []string
 	// Stop ends the run for a recipient that matched.
 	Stop bool
 	// Drop ends the run, and no further rule or default gives the recipient a target. It excludes To.
 	Drop bool
+	// Reject and Defer refuse the recipient before the data, for good or for now; Discard takes the mail and drops it.
+	// Each excludes all other actions, and their conditions may use only what is known by then.
+	Reject, Defer *Reply
+	Discard       bool
+	// Sample is the percentage of messages that the rule looks at, chosen by message id; 0 means all of them.
+	Sample float64
+	// OnError is what a condition that fails counts as: OnErrorSkip ("" means the same) or OnErrorMatch.
+	OnError string
 	// File names the file that the rule stands in; "" when it comes from none.
 	File string
 	// Line and Column, from 1, are where the first character of When stands in File; 0 is unknown.
 	Line, Column int
+}
+
+// Reply is the SMTP reply of a rule that refuses: a code (RFC 5321 4.2), an enhanced status code of the same class
+// (RFC 3463) and one line of printable ASCII.
+type Reply struct {
+	Code         int
+	Status, Text string
+}
+
+// What a condition that fails counts as.
+const (
+	OnErrorSkip  = "skip"
+	OnErrorMatch = "match"
+)
+
+// Options are what rules may refer to, besides the message.
+type Options struct {
+	// Defaults are the sinks of recipients that no rule sent anywhere.
+	Defaults []string
+	// Lists are the named lists of `in list("name")`.
+	Lists []List
+	// Signed are the signed addresses of `token(recipient.address, "name")`.
+	Signed []*SignedAddress
+}
+
+// List is a named list of texts; they are compared in lower case.
+type List struct {
+	Name    string
+	Entries []string
 }
 
 // DefaultRule is the rule name of targets that come from the defaults. No rule may have it.

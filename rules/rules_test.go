@@ -55,10 +55,18 @@ func sample() *pipeline.Message {
 	}
 }
 
+// sampleOptions has a list and a signed address for every example of the vocabulary.
+func sampleOptions() Options {
+	return Options{
+		Lists:  []List{{Name: "vip", Entries: []string{"Alice@example.org", "carol@example.org"}}},
+		Signed: []*SignedAddress{{Name: "reply", Local: "reply", Domain: "example.com", Separator: "+", Keys: [][]byte{[]byte("0123456789abcdef")}}},
+	}
+}
+
 // holds compiles one condition and tells whether it matches the sample's first recipient.
 func holds(t *testing.T, when string, m *pipeline.Message) bool {
 	t.Helper()
-	table, err := Compile([]Rule{{Name: "r", When: when, To: []string{"a"}}}, nil)
+	table, err := Compile([]Rule{{Name: "r", When: when, To: []string{"a"}}}, sampleOptions())
 	if err != nil {
 		t.Fatalf("compile %s:\n%v", when, err)
 	}
@@ -173,7 +181,7 @@ func TestMistakesAreExplained(t *testing.T) {
 	}
 	var got strings.Builder
 	for _, when := range strings.Split(strings.TrimSpace(string(src)), "\n") {
-		_, err := Compile([]Rule{{Name: "r", When: when, To: []string{"a"}, File: "mxhook.yaml", Line: 7, Column: 12}}, nil)
+		_, err := Compile([]Rule{{Name: "r", When: when, To: []string{"a"}, File: "mxhook.yaml", Line: 7, Column: 12}}, Options{})
 		if err == nil {
 			t.Errorf("%s compiles", when)
 			continue
@@ -207,7 +215,7 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 		{Name: "x", When: `recipient.domian == "a" and auth.spf.result == "pas" and size > "1"`, To: []string{"a", "a"}, File: "f.yaml", Line: 3, Column: 9},
 		{Name: "x", When: `size >`, Drop: true, To: []string{"a"}},
 		{Name: "default"},
-	}, []string{"a", "a"})
+	}, Options{Defaults: []string{"a", "a"}})
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		t.Fatalf("got %T", err)
@@ -234,7 +242,7 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 
 func TestPlaceOfMistakeInLaterLineOfCondition(t *testing.T) {
 	t.Parallel()
-	_, err := Compile([]Rule{{Name: "r", When: "sender.verified and\nsize > 1 and\n  sisze > 2", To: []string{"a"}, File: "f", Line: 10, Column: 7}}, nil)
+	_, err := Compile([]Rule{{Name: "r", When: "sender.verified and\nsize > 1 and\n  sisze > 2", To: []string{"a"}, File: "f", Line: 10, Column: 7}}, Options{})
 	var f *Finding
 	if !errors.As(err, &f) || f.Line != 12 || f.Column != 9 {
 		t.Fatalf("got %+v", f)
@@ -252,7 +260,7 @@ func TestRulesRunInOrder(t *testing.T) {
 		{Name: "late", To: []string{"c"}, When: `recipient.domain != "gone.example" and recipient.domain != "none.example"`},
 		{Name: "gone", When: `recipient.domain == "gone.example"`, Drop: true},
 		{Name: "never", When: `recipient.domain == "gone.example"`, To: []string{"a"}},
-	}, []string{"d", "e"})
+	}, Options{Defaults: []string{"d", "e"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +289,7 @@ func TestRulesRunInOrder(t *testing.T) {
 
 func TestRecipientWithoutRuleAndDefaultIsUnrouted(t *testing.T) {
 	t.Parallel()
-	table, err := Compile([]Rule{{Name: "r", When: `recipient.domain == "example.net"`, To: []string{"a"}}}, nil)
+	table, err := Compile([]Rule{{Name: "r", When: `recipient.domain == "example.net"`, To: []string{"a"}}}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +301,7 @@ func TestRecipientWithoutRuleAndDefaultIsUnrouted(t *testing.T) {
 
 func TestDropKeepsEarlierTargets(t *testing.T) {
 	t.Parallel()
-	table, err := Compile([]Rule{{Name: "copy", To: []string{"a"}}, {Name: "junk", Drop: true}, {Name: "rest", To: []string{"b"}}}, []string{"d"})
+	table, err := Compile([]Rule{{Name: "copy", To: []string{"a"}}, {Name: "junk", Drop: true}, {Name: "rest", To: []string{"b"}}}, Options{Defaults: []string{"d"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +317,7 @@ func TestFailingConditionIsAProblemAndNoMatch(t *testing.T) {
 		{Name: "bad", When: `int(recipient.local) > 3`, To: []string{"a"}, Stop: true},
 		{Name: "index", When: `from[9].domain == "example.org"`, To: []string{"a"}, Stop: true},
 		{Name: "good", To: []string{"b"}},
-	}, nil)
+	}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +336,7 @@ func TestCostOfListsIsBounded(t *testing.T) {
 	for range 300 {
 		m.Content.To = append(m.Content.To, pipeline.Address{Address: "x@example.com"})
 	}
-	table, err := Compile([]Rule{{Name: "r", When: `any(to, any(to, .domain == "example.org"))`, To: []string{"a"}}}, []string{"b"})
+	table, err := Compile([]Rule{{Name: "r", When: `any(to, any(to, .domain == "example.org"))`, To: []string{"a"}}}, Options{Defaults: []string{"b"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +355,7 @@ func TestSharedConditionsAreEvaluatedOnce(t *testing.T) {
 	table, err := Compile([]Rule{
 		{Name: "shared", When: `any(to, .domain == "example.com") and size > 0`, To: []string{"a"}},
 		{Name: "own", When: `any(to, .domain == recipient.domain)`, To: []string{"b"}},
-	}, nil)
+	}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +379,7 @@ func TestTimeOfListsIsBounded(t *testing.T) {
 	for range 300 {
 		m.Content.To = append(m.Content.To, pipeline.Address{Address: "x@example.com"})
 	}
-	table, err := Compile([]Rule{{Name: "r", When: `to contains "nobody"`, To: []string{"a"}}}, nil)
+	table, err := Compile([]Rule{{Name: "r", When: `to contains "nobody"`, To: []string{"a"}}}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +402,7 @@ func TestTableIsSafeForConcurrentUse(t *testing.T) {
 	table, err := Compile([]Rule{
 		{Name: "a", When: `from contains "alice" and subject matches "Invoice" and headers("X-Label") contains "urgent"`, To: []string{"a"}},
 		{Name: "b", When: `any(attachments, .extension == "pdf")`, To: []string{"b"}},
-	}, nil)
+	}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +435,7 @@ func TestCheck(t *testing.T) {
 		{Name: "lists", When: `from == "a@a.example" and from == "b@a.example"`, To: []string{"archive"}},
 		{Name: "all", To: []string{"archive"}, Stop: true},
 		{Name: "late", To: []string{"archive"}},
-	}, []string{"nowhere"})
+	}, Options{Defaults: []string{"nowhere"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,8 @@ func Vocabulary() []Word {
 		{Name: "now", Type: "time", Meaning: "when the message was received, UTC: the same at every evaluation", Example: `now.In(timezone("Europe/Berlin")).Hour() >= 18`},
 		{Name: "header", Type: "header(name) text", Meaning: `the first header field of that name, decoded; "" without one`, Example: `header("List-Id") contains "dev.example.org"`},
 		{Name: "headers", Type: "headers(name) list of text", Meaning: "all header fields of that name, decoded", Example: `headers("X-Label") contains "urgent"`},
-		{Name: "inNetwork", Type: "inNetwork(ip, network) yes/no", Meaning: "the address lies in the network", Example: `inNetwork(client.ip, "2001:db8::/32")`},
+		{Name: "inNetwork", Type: "inNetwork(ip, network...) yes/no", Meaning: "the address lies in one of the networks", Example: `inNetwork(client.ip, "192.0.2.0/24", "2001:db8::/32")`},
+		{Name: "token", Type: "token(address, name) text", Meaning: `what a signed address carries; "" when it is not signed, not genuine or out of date`, Example: `token(recipient.address, "reply") != ""`},
 	}
 	for _, list := range []string{"from", "to"} {
 		words = append(words,
@@ -113,9 +114,17 @@ func Vocabulary() []Word {
 	return words
 }
 
-// Functions lists the functions of the expression language that a condition may call: those whose cost is bounded by
-// their input.
+// Functions lists the functions that a condition may call, in the order of the documentation.
 func Functions() []Word {
+	words := builtins()
+	for _, f := range ownFunctions() {
+		words = append(words, f.Word)
+	}
+	return words
+}
+
+// builtins are those of the expression language whose cost is bounded by their input.
+func builtins() []Word {
 	return []Word{
 		{Name: "any", Type: "any(list, condition) yes/no", Meaning: "the condition holds for an element", Example: `any(from, .domain == "example.org")`},
 		{Name: "all", Type: "all(list, condition) yes/no", Meaning: "it holds for all of them", Example: `all(attachments, .size < 1000)`},
