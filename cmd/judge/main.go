@@ -24,10 +24,7 @@ type suite struct {
 
 // suites are all there are, in the order in which they are played.
 func suites() []suite {
-	return []suite{
-		{"mime", "messages against what their own project expects (gold) and what other parsers agree on (consensus)", playMIME},
-		{"dsn", "bounces: the fields of each recipient, and the kind of every message", playDSN},
-	}
+	return contentSuites()
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

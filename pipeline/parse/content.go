@@ -25,11 +25,15 @@ func (rd *reading) content(c *pipeline.Content, parts []part) {
 				htmls.add(s)
 			} else {
 				texts.add(s)
+				rd.unpackUU(c, p, s)
 			}
 			continue
 		}
 		if a, ok := rd.attachment(p); ok {
 			c.Attachments = append(c.Attachments, a)
+			if isTNEF(p, a.Filename) {
+				rd.unpackTNEF(c, p)
+			}
 		}
 		if named == nil && isText(p) && p.disposition.typ != "attachment" {
 			named = p

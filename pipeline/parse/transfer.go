@@ -22,6 +22,8 @@ func newDecoder(encoding string, src []byte) (d decoder, known bool) {
 		return &qpDecoder{src: src}, true
 	case "":
 		return &plainDecoder{src}, true
+	case "x-uuencode", "uuencode", "x-uue", "x-uu":
+		return newUUDecoder(src), true
 	}
 	return &plainDecoder{src}, false
 }
