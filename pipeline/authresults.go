@@ -21,6 +21,8 @@ type AuthResults struct {
 	DMARC  DMARCResult  `json:"dmarc"`
 	ARC    ARCResult    `json:"arc"`
 	IPRev  IPRevResult  `json:"iprev"`
+	// Upstream: a trusted upstream connected, so that SPF and iprev speak of the client that it took the mail from.
+	Upstream bool `json:"upstream,omitempty"`
 	// Field is our Authentication-Results field (RFC 8601), folded, ending in CRLF; "" when nothing was checked.
 	Field string `json:"field,omitempty"`
 }

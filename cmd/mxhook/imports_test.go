@@ -32,7 +32,7 @@ var layers = map[string][]string{
 	"cmd/mxhook/app": {
 		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs",
 	},
-	"cmd/judge":              {"pipeline", "pipeline/parse"},
+	"cmd/judge":              {"pipeline", "pipeline/msgauth", "pipeline/parse"},
 	"cmd/mxhook/app/apptest": {"cmd/mxhook/app", "configs", "console"},
 	"cmd/mxhook":             {"cmd/mxhook/app", "configs", "console", "pipeline", "pipeline/parse", "rules", "sinks/webhook"},
 }
@@ -47,7 +47,7 @@ var outside = []struct {
 	{"github.com/spf13/viper", []string{"configs"}},
 	{"github.com/jhillyerd/enmime", []string{"pipeline/parse"}},
 	{"github.com/emersion/go-smtp", []string{"cmd/mxhook", "cmd/mxhook/app/apptest"}},
-	{"github.com/emersion/go-msgauth", []string{"pipeline/msgauth", "cmd/mxhook"}},
+	{"github.com/emersion/go-msgauth", []string{"cmd/judge", "cmd/mxhook"}},
 	{"github.com/expr-lang/expr", []string{"rules"}},
 }
 

@@ -132,7 +132,7 @@ func TestDKIMMutations(t *testing.T) {
 		if strings.EqualFold(mutated, signed) { // a letter of a field name in the other case
 			continue
 		}
-		rs, _ := s.checkDKIM(t.Context(), []byte(mutated))
+		rs, _ := s.checkDKIM(t.Context(), []byte(mutated), time.Now())
 		if len(rs) != 1 || rs[0].result == pipeline.ResultPass {
 			t.Errorf("octet %d: %q passes", i, mutated[max(start, i-5):i+5])
 		}
@@ -150,11 +150,16 @@ func TestDKIMExpiry(t *testing.T) {
 	for _, c := range []struct {
 		now  time.Time
 		want string
-	}{{at.Add(-time.Hour), "pass"}, {at.Add(time.Hour), "permerror"}} {
+	}{
+		{at.Add(-time.Hour), "pass"},
+		{at.Add(time.Hour), "permerror"},
+		{time.Now().Add(-maxAhead / 2), "pass"},
+		{time.Now().Add(-2 * maxAhead), "permerror"}, // not yet made
+	} {
 		s := New(Options{Resolver: keyZone(), Log: quiet(), Now: func() time.Time { return c.now }})
-		rs, _ := s.checkDKIM(t.Context(), []byte(signed))
-		if rs[0].result != c.want {
-			t.Errorf("at %v: %s %s, want %s", c.now, rs[0].result, rs[0].reason, c.want)
+		a := authenticate(t, s, message("", "", "", signed))
+		if got := a.DKIM[0]; got.Result != c.want {
+			t.Errorf("at %v: %s %s, want %s", c.now, got.Result, got.Reason, c.want)
 		}
 	}
 }
@@ -163,7 +168,7 @@ func TestDKIMKeyForOneDomainOnly(t *testing.T) {
 	t.Parallel()
 	signed := sign(t, plainMail, dkim.SignOptions{Identifier: "alice@mail.example.org"})
 	for flags, want := range map[string]string{"": "pass", "; t=y": "pass", "; t=s": "permerror", "; t=y:s": "permerror"} {
-		rs, _ := newStage(zoneOf("s1._domainkey.example.org TXT "+testKeys().edRecord+flags)).checkDKIM(t.Context(), []byte(signed))
+		rs, _ := newStage(zoneOf("s1._domainkey.example.org TXT "+testKeys().edRecord+flags)).checkDKIM(t.Context(), []byte(signed), time.Now())
 		if rs[0].result != want {
 			t.Errorf("key with %q: %s %s, want %s", flags, rs[0].result, rs[0].reason, want)
 		}
@@ -206,8 +211,8 @@ func TestDKIMHeaderMadeToKeepUsBusy(t *testing.T) {
 		"octets": "X: " + strings.Repeat("x", 2<<20) + "\r\n" + signed,
 	} {
 		start := time.Now()
-		rs, _ := newStage(keyZone()).checkDKIM(t.Context(), []byte(raw))
-		if rs[0].result != pipeline.ResultPolicy {
+		rs, _ := newStage(keyZone()).checkDKIM(t.Context(), []byte(raw), time.Now())
+		if rs[0].result == pipeline.ResultPass {
 			t.Errorf("%s: %+v", name, rs[0])
 		}
 		if took := time.Since(start); took > 5*time.Second {
@@ -222,7 +227,7 @@ func TestDKIMEndsWithItsContext(t *testing.T) {
 	cancel()
 	sig := sign(t, plainMail, dkim.SignOptions{})
 	two := sig[:strings.Index(sig, "From: ")] + sig
-	rs, _ := newStage(keyZone()).checkDKIM(ctx, []byte(two))
+	rs, _ := newStage(keyZone()).checkDKIM(ctx, []byte(two), time.Now())
 	for _, r := range rs {
 		if r.result != pipeline.ResultTempError {
 			t.Errorf("got %+v", r)
@@ -230,18 +235,35 @@ func TestDKIMEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// sigField is a DKIM-Signature field with that body.
+func sigField(body string) pipeline.RawField {
+	raw := []byte("DKIM-Signature:" + body)
+	return pipeline.RawField{Raw: raw, Name: raw[:14], Body: raw[15:]}
+}
+
 func TestParseSignature(t *testing.T) {
 	t.Parallel()
-	got := parseSignature(" v=1; a=RSA-SHA256; d=Example.Org;\r\n\ts=s 1; i=@mail.example.org; h=from : to;\r\n\tx=1700000000; bh=xx; b=abc\r\n def\r\n ghi;\r\n")
+	f := sigField(" v=1; a=RSA-SHA256; d=Example.Org;\r\n\ts=s 1; i=@Mail.example.org; h=From : to;\r\n\tc=relaxed; t=1600000000; x=1700000000; bh=AA==; b=abcd\r\n efgh\r\n ijkl;\r\n")
+	got := parseSignature(f)
 	want := signature{
-		domain: "example.org", selector: "s1", algorithm: "rsa-sha256", auid: "mail.example.org", b: "abcdefgh",
-		expires: time.Unix(1700000000, 0), headers: 2,
+		field: f, domain: "example.org", selector: "s1", algorithm: "rsa-sha256", auid: "mail.example.org", b: "abcdefgh",
+		names: []string{"from", "to"}, relaxedHeader: true, bodyHash: []byte{0}, value: got.value,
+		made: time.Unix(1600000000, 0), expires: time.Unix(1700000000, 0),
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(signature{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(signature{})); diff != "" || len(got.value) != 9 {
 		t.Error(diff)
 	}
-	for _, bad := range []string{"v", "=1", "1x=2", "a=1; a=2", "x=soon; d=example.org", "a b=1"} {
-		if sig := parseSignature(bad); sig.err == nil {
+	const good = "v=1; a=rsa-sha256; d=example.org; s=s1; h=from; bh=AA==; b=AAAA"
+	if sig := parseSignature(sigField(good)); sig.err != nil {
+		t.Fatal(sig.err)
+	}
+	for _, bad := range []string{
+		"v", "=1", "1x=2", good + "; s=s2", "a b=1", strings.Replace(good, "v=1; ", "", 1), strings.Replace(good, "v=1", "v=2", 1),
+		good + "; x=soon", good + "; t=-1", good + "; t=20; x=10", good + "; c=relaxed/nofws", good + "; q=http",
+		good + "; i=@example.com", good + "; i=@xexample.org", strings.Replace(good, "h=from", "h=to", 1),
+		strings.Replace(good, "example.org", "exa mple..org", 1), strings.Replace(good, "bh=AA==", "bh=A", 1), strings.Replace(good, "b=AAAA", "b=A", 1),
+	} {
+		if sig := parseSignature(sigField(bad)); sig.err == nil {
 			t.Errorf("%q has no error", bad)
 		}
 	}
@@ -252,7 +274,7 @@ func FuzzParseSignature(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		sig := parseSignature(s)
+		sig := parseSignature(sigField(s))
 		if sig.domain != "" {
 			if again, ok := normalDomain(sig.domain); !ok || again != sig.domain {
 				t.Errorf("domain %q is not normal", sig.domain)

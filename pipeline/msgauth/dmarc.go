@@ -158,18 +158,22 @@ func (d *discovery) evaluate(w *walker, authorErr error, spf pipeline.SPFResult,
 //
 //	dmarc      spf or dkim aligned  verified
 //	pass       yes                  yes, by dmarc, whatever the policy
+//	pass       no                   yes, by dmarc: a trusted upstream saw it pass
 //	none       yes                  yes, by dmarc: SPF or DKIM passed for exactly the author domain
-//	none       no                   no
 //	temperror  yes                  yes, by dmarc: the very same domain passed, which no record could take back
-//	temperror  no                   no
-//	fail       (no)                 no
 //	permerror  (no)                 no: there is no single author domain; Domain is ""
+//	all else                        by arc when a trusted sealer's intact chain says that DMARC passed for the author
+//	                                domain, else no
 //
 // Domain is the author domain, verified or not.
-func senderOf(r pipeline.DMARCResult) pipeline.SenderResult {
+func senderOf(r pipeline.DMARCResult, sealed bool) pipeline.SenderResult {
 	sender := pipeline.SenderResult{Domain: r.Domain}
-	if r.SPFAligned || r.DKIMAligned {
+	switch {
+	case r.Domain == "":
+	case r.SPFAligned || r.DKIMAligned || r.Result == pipeline.ResultPass:
 		sender.Verified, sender.By = true, "dmarc"
+	case sealed:
+		sender.Verified, sender.By = true, "arc"
 	}
 	return sender
 }

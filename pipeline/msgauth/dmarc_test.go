@@ -192,7 +192,7 @@ func TestDMARCVerdicts(t *testing.T) {
 			if got.Result != c.want {
 				t.Errorf("got %+v, want %s", got, c.want)
 			}
-			if sender := senderOf(got); sender.Verified != c.verified || sender.Domain != c.author || (sender.By == "dmarc") != c.verified {
+			if sender := senderOf(got, false); sender.Verified != c.verified || sender.Domain != c.author || (sender.By == "dmarc") != c.verified {
 				t.Errorf("sender %+v, want verified %v", sender, c.verified)
 			}
 		})
@@ -208,7 +208,7 @@ func TestDMARCWithoutOneAuthorDomainNeverVerifies(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if s := senderOf(got); s != (pipeline.SenderResult{}) {
+	if s := senderOf(got, false); s != (pipeline.SenderResult{}) {
 		t.Errorf("sender %+v", s)
 	}
 }

@@ -159,7 +159,3 @@ func authenticate(t *testing.T, s *Stage, m *pipeline.Message) *pipeline.AuthRes
 	}
 	return m.Auth
 }
-
-func crlf(b []byte) string {
-	return strings.ReplaceAll(strings.ReplaceAll(string(b), "\r\n", "\n"), "\n", "\r\n")
-}

@@ -85,32 +85,41 @@ func writeQuoted(b *strings.Builder, s string, limit int) {
 	b.WriteByte('"')
 }
 
-// field writes our Authentication-Results field for a message.
-func field(env *pipeline.Envelope, auth *pipeline.AuthResults, helo pipeline.SPFResult, dkim []dkimResult) string {
-	return resultsField(env.Hostname, methodResults(env, auth, helo, dkim))
+// field writes our Authentication-Results field for a message. env names the client that the methods looked at.
+func field(env *pipeline.Envelope, auth *pipeline.AuthResults, c *checks) string {
+	return resultsField(env.Hostname, methodResults(env, auth, c))
 }
 
-func methodResults(env *pipeline.Envelope, auth *pipeline.AuthResults, helo pipeline.SPFResult, dkim []dkimResult) []methodResult {
+func methodResults(env *pipeline.Envelope, auth *pipeline.AuthResults, c *checks) []methodResult {
 	rs := []methodResult{spfMethod(env, auth.SPF)}
-	if helo.Result != "" {
-		rs = append(rs, spfMethod(env, helo))
+	if c.spf.helo.Result != "" {
+		rs = append(rs, spfMethod(env, c.spf.helo))
 	}
-	for _, d := range dkim {
+	for _, d := range c.dkim {
 		rs = append(rs, methodResult{"dkim", d.result, d.reason, []property{
 			{"header.d", d.domain}, {"header.s", d.selector}, {"header.a", d.algorithm}, {"header.b", d.b},
 		}})
 	}
-	if len(dkim) == 0 {
+	if len(c.dkim) == 0 {
 		rs = append(rs, methodResult{method: "dkim", result: pipeline.ResultNone})
 	}
 	rs = append(rs, methodResult{"dmarc", auth.DMARC.Result, auth.DMARC.Reason, []property{
 		{"header.from", auth.DMARC.Domain}, {"policy.dmarc", auth.DMARC.Policy},
 	}})
-	rs = append(rs, methodResult{"arc", auth.ARC.Result, "", nil})
+	rs = append(rs, arcMethod(env, c))
 	if env.Client.IP.IsValid() {
 		rs = append(rs, methodResult{"iprev", auth.IPRev.Result, "", []property{{"policy.iprev", ipText(env.Client.IP)}}})
 	}
 	return rs
+}
+
+// arcMethod names the client of a chain, as its next sealer should (RFC 8617 4.1.1, 6.4).
+func arcMethod(env *pipeline.Envelope, c *checks) methodResult {
+	r := methodResult{method: "arc", result: c.arc.result, reason: c.arc.reason}
+	if n := len(c.arc.sets); n > 0 {
+		r.properties = []property{{"smtp.remote-ip", ipText(env.Client.IP)}}
+	}
+	return r
 }
 
 // spfMethod names the identity that was checked. A local part that cannot stand in the field as it is is left out; the

@@ -53,7 +53,7 @@ func (s *Stage) checkIdentity(ctx context.Context, ip netip.Addr, helo, local, d
 		r.Reason = "no domain name to check"
 		return r
 	}
-	res := &spfResolver{resolver: s.resolver, v4: ip.Is4()}
+	res := &spfResolver{resolver: s.resolver, ip: ip}
 	result, err := spf.CheckHostWithSender(ip.AsSlice(), helo, spfLocal(local)+"@"+domain, spf.WithContext(ctx), spf.WithResolver(res))
 	r.Result = string(result)
 	if err != nil {
@@ -107,7 +107,7 @@ func multiLabel(s string) (string, bool) {
 // formed as a whole, which the library would evaluate up to the first match (RFC 7208 4.6).
 type spfResolver struct {
 	resolver Resolver
-	v4       bool
+	ip       netip.Addr
 }
 
 // errSPFSyntax is no *net.DNSError, so that the library says permerror.
@@ -124,17 +124,21 @@ func (r *spfResolver) LookupTXT(ctx context.Context, name string) ([]string, err
 			records = append(records, txt)
 		}
 	}
-	if len(records) == 1 && !validSPF(records[0]) {
+	if len(records) != 1 {
+		return records, nil
+	}
+	if !validSPF(records[0]) {
 		return nil, errSPFSyntax
 	}
-	return records, nil
+	return []string{r.rewrite(ctx, records[0], name)}, nil
 }
 
 func (r *spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
 	network := "ip"
-	if r.v4 {
+	if r.ip.Is4() {
 		network = "ip4"
 	}
+	host = strings.ReplaceAll(host, slashMark, "/")
 	ips, err := r.resolver.LookupNetIP(ctx, network, host)
 	if err != nil {
 		return nil, dnsError(host, err)
@@ -147,6 +151,7 @@ func (r *spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAd
 }
 
 func (r *spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	name = strings.ReplaceAll(name, slashMark, "/")
 	mxs, err := r.resolver.LookupMX(ctx, name)
 	if len(mxs) > 0 {
 		return mxs, nil // *net.Resolver gives what it understood beside an error

@@ -1,5 +1,5 @@
-// Package msgauth finds out who really sent a message: SPF, DKIM, DMARC and iprev, and from them the one verdict that
-// is safe to act on.
+// Package msgauth finds out who really sent a message: SPF, DKIM, DMARC, ARC and iprev, and from them the one verdict
+// that is safe to act on.
 package msgauth
 
 import (
@@ -27,6 +27,12 @@ type Options struct {
 	Timeout time.Duration
 	// MaxSignatures bounds the DKIM signatures of one message that are verified; 8.
 	MaxSignatures int
+	// MaxLookups bounds the lookups for one message, those that the cache answers included; 200.
+	MaxLookups int
+	// TrustedSealers are domains (d=) whose ARC seals are believed when they say that DMARC passed.
+	TrustedSealers []string
+	// TrustedUpstreams are hosts that hand on mail for us.
+	TrustedUpstreams []Upstream
 	// Log must not be nil.
 	Log *slog.Logger
 	// Registerer may be nil.
@@ -39,6 +45,9 @@ type Stage struct {
 	now           func() time.Time
 	timeout       time.Duration
 	maxSignatures int
+	maxLookups    int
+	sealers       map[string]bool
+	upstreams     []Upstream
 	log           *slog.Logger
 	metrics       *stageMetrics
 }
@@ -50,25 +59,38 @@ func New(o Options) *Stage {
 		now:           o.Now,
 		timeout:       cmp.Or(o.Timeout, 20*time.Second),
 		maxSignatures: cmp.Or(o.MaxSignatures, 8),
+		maxLookups:    cmp.Or(o.MaxLookups, 200),
+		sealers:       make(map[string]bool),
+		upstreams:     o.TrustedUpstreams,
 		log:           o.Log,
 		metrics:       newStageMetrics(o.Registerer),
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
+	for _, d := range o.TrustedSealers {
+		if d, ok := normalDomain(d); ok {
+			s.sealers[d] = true
+		}
+	}
 	return s
 }
 
 // checks is what the methods found, each written by one goroutine.
 type checks struct {
+	origin    origin
 	spf       spfResults
 	dkim      []dkimResult
 	problems  []pipeline.Problem
+	arc       arcResult
 	iprev     pipeline.IPRevResult
 	author    string
 	authorErr error
+	tricks    []pipeline.Problem
 	walker    *walker
 	dmarc     discovery
+	// dmarcSaid: a trusted upstream says that DMARC passed for the author.
+	dmarcSaid bool
 }
 
 // Run implements pipeline.Stage: it sets m.Auth and adds to m.Problems. It looks at the envelope and at Raw only, so it
@@ -81,13 +103,16 @@ func (s *Stage) Run(ctx context.Context, m *pipeline.Message) error {
 	start := time.Now()
 	work, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	c := s.check(work, m)
-	auth := c.results(m)
+	one := *s // of this message, with a budget of its own
+	one.resolver = newBudget(s.resolver, s.maxLookups)
+	c := one.check(work, m)
+	auth := c.results(m, s.sealers)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("authenticate message %s: %w", m.Envelope.ID, err)
 	}
 	m.Auth = auth
 	m.Problems = append(m.Problems, c.problems...)
+	m.Problems = append(m.Problems, c.tricks...)
 	m.Problems = append(m.Problems, forgedProblems(m)...)
 	s.count(auth)
 	s.metrics.seconds.Observe(time.Since(start).Seconds())
@@ -102,22 +127,30 @@ func (s *Stage) check(ctx context.Context, m *pipeline.Message) *checks {
 	c := &checks{
 		// What stands here is the result when a method panics.
 		spf:    spfResults{main: pipeline.SPFResult{Result: pipeline.ResultTempError, Identity: identityMailFrom, Reason: broken}},
+		arc:    arcResult{result: pipeline.ResultTempError, reason: broken},
 		iprev:  pipeline.IPRevResult{Result: pipeline.ResultTempError},
 		walker: &walker{ctx: ctx, resolver: s.resolver, seen: make(map[string]lookedUp)},
 	}
+	c.origin = origin{client: m.Envelope.Client}
+	s.guard(m, "upstream", func() { c.origin = s.originOf(m) })
+	s.guard(m, "author", func() { c.tricks = authorProblems(m.Raw) })
 	c.author, c.authorErr = authorDomain(m.Raw)
+	at := m.Envelope.ReceivedAt // however long the message has waited for us
+	if at.IsZero() {
+		at = s.now()
+	}
 	c.dmarc = discovery{domain: c.author, err: errors.New(broken)}
 
 	var wg sync.WaitGroup
 	run := func(method string, check func()) {
-		wg.Go(func() {
-			defer s.contain(m, method)
-			check()
-		})
+		wg.Go(func() { s.guard(m, method, check) })
 	}
-	run("spf", func() { c.spf = s.checkSPF(ctx, &m.Envelope) })
-	run("dkim", func() { c.dkim, c.problems = s.checkDKIM(ctx, m.Raw) })
-	run("iprev", func() { c.iprev = s.checkIPRev(ctx, m.Envelope.Client.IP) })
+	env := m.Envelope
+	env.Client = c.origin.client
+	run("spf", func() { c.spf = s.checkSPF(ctx, &env) })
+	run("dkim", func() { c.dkim, c.problems = s.checkDKIM(ctx, m.Raw, at) })
+	run("arc", func() { c.arc = s.checkARC(ctx, m.Raw, at) })
+	run("iprev", func() { c.iprev = s.checkIPRev(ctx, env.Client.IP) })
 	if c.authorErr == nil {
 		run("dmarc", func() { c.dmarc = s.discover(c.walker, c.author) })
 	}
@@ -125,23 +158,31 @@ func (s *Stage) check(ctx context.Context, m *pipeline.Message) *checks {
 	return c
 }
 
-// contain keeps a panic over one message (four libraries read octets from strangers here) from ending the process.
-func (s *Stage) contain(m *pipeline.Message, method string) {
-	if p := recover(); p != nil {
-		s.log.Error("message authentication broke", "message", m.Envelope.ID, "method", method, "panic", p, "stack", string(debug.Stack()))
-	}
+// guard keeps a panic over one message (we read octets from strangers here) from ending the process.
+func (s *Stage) guard(m *pipeline.Message, method string, check func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("message authentication broke", "message", m.Envelope.ID, "method", method, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	check()
 }
 
 // results puts the findings together.
-func (c *checks) results(m *pipeline.Message) *pipeline.AuthResults {
+func (c *checks) results(m *pipeline.Message, sealers map[string]bool) *pipeline.AuthResults {
+	c.believe(c.origin.results)
 	auth := &pipeline.AuthResults{
-		SPF:   c.spf.main,
-		DKIM:  []pipeline.DKIMResult{},
-		ARC:   pipeline.ARCResult{Result: pipeline.ResultNone, Sealers: []string{}},
-		IPRev: c.iprev,
+		SPF:      c.spf.main,
+		DKIM:     []pipeline.DKIMResult{},
+		ARC:      pipeline.ARCResult{Result: c.arc.result, Sealers: c.arc.sealers(), Trusted: c.arc.trusted(sealers)},
+		IPRev:    c.iprev,
+		Upstream: c.origin.upstream,
 	}
 	var aligned []bool
 	auth.DMARC, aligned = c.dmarc.evaluate(c.walker, c.authorErr, c.spf.main, c.dkim)
+	if c.dmarcSaid && auth.DMARC.Result != pipeline.ResultPass {
+		auth.DMARC.Result, auth.DMARC.Reason = pipeline.ResultPass, "a trusted upstream says so"
+	}
 	for i, d := range c.dkim {
 		auth.DKIM = append(auth.DKIM, pipeline.DKIMResult{
 			Result: d.result, Domain: d.domain, Selector: clean(d.selector), Algorithm: clean(d.algorithm),
@@ -150,8 +191,10 @@ func (c *checks) results(m *pipeline.Message) *pipeline.AuthResults {
 	}
 	auth.SPF.Reason = clean(auth.SPF.Reason)
 	auth.DMARC.Reason = clean(auth.DMARC.Reason)
-	auth.Sender = senderOf(auth.DMARC)
-	auth.Field = field(&m.Envelope, auth, c.spf.helo, c.dkim)
+	auth.Sender = senderOf(auth.DMARC, c.arc.vouchesFor(c.author, sealers))
+	env := m.Envelope
+	env.Client = c.origin.client
+	auth.Field = field(&env, auth, c)
 	return auth
 }
 
