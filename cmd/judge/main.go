@@ -24,7 +24,7 @@ type suite struct {
 
 // suites are all there are, in the order in which they are played.
 func suites() []suite {
-	return contentSuites()
+	return append(contentSuites(), authSuites()...)
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
