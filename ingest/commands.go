@@ -202,7 +202,7 @@ func (s *session) addRecipient(ctx context.Context, arg string) *Reply {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.srv.opts.Timeouts.Accept)
 	defer cancel()
-	rcpt, err := s.srv.opts.Recipients.Accepts(ctx, path.address)
+	rcpt, err := s.srv.opts.Recipients.Accepts(s.asking(ctx), path.address)
 	if err != nil {
 		r := recipientReply(err)
 		if r.Code < 500 {

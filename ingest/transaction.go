@@ -15,6 +15,7 @@ type transaction struct {
 	started     time.Time
 	reversePath Address
 	recipients  []pipeline.Recipient
+	asking      *Transaction // nil before the first recipient
 	asked       int // RCPT commands
 	deferred    int // RCPT commands that got a 4xx from Recipients
 
