@@ -13,7 +13,8 @@ test: deps
 	go vet ./...
 	go test -timeout 14m ./...
 
-# Debian packages that tests talk to: Postfix and swaks as senders, npm for the public Standard Webhooks library.
+# Debian packages that tests talk to: mail servers and clients as senders, HAProxy in front, pebble as certificate
+# authority, npm for the public Standard Webhooks library.
 deps:
 	@./.ci/deps
 

@@ -48,13 +48,31 @@ func startMinimal(t *testing.T) *apptest.Process {
 // command runs a program that the tests need; make deps installs it.
 func command(t *testing.T, name string, args ...string) string {
 	t.Helper()
+	return runPeer(t, programCommand(name, args...))
+}
+
+// feed is command with a mail on the standard input, its lines ended as local programs want them.
+func feed(t *testing.T, mail []byte, name string, args ...string) string {
+	t.Helper()
+	cmd := programCommand(name, args...)
+	cmd.Stdin = bytes.NewReader(bytes.ReplaceAll(mail, []byte("\r\n"), []byte("\n")))
+	return runPeer(t, cmd)
+}
+
+// programCommand finds programs of administrators too.
+func programCommand(name string, args ...string) *exec.Cmd {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		path = "/usr/sbin/" + name
 	}
-	out, err := exec.Command(path, args...).CombinedOutput()
+	return exec.Command(path, args...)
+}
+
+func runPeer(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s %s: %v (`make deps` installs what the tests need)\n%s", name, strings.Join(args, " "), err, out)
+		t.Fatalf("%s: %v (`make deps` installs what the tests need)\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
 	return string(out)
 }
@@ -91,15 +109,7 @@ func TestPostfixSends(t *testing.T) {
 	sendmail := startPostfix(t, p.SMTP())
 	const mails = 20
 	for n := range mails {
-		cmd := exec.Command("sendmail", "-C", sendmail, "-f", "sender@example.org", "support@example.com")
-		if _, err := exec.LookPath("sendmail"); err != nil {
-			cmd.Path = "/usr/sbin/sendmail"
-			cmd.Err = nil
-		}
-		cmd.Stdin = bytes.NewReader(bytes.ReplaceAll(apptest.Text(fmt.Sprintf("postfix %d", n), 100<<n%10), []byte("\r\n"), []byte("\n")))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("sendmail: %v\n%s", err, out)
-		}
+		feed(t, apptest.Text(fmt.Sprintf("postfix %d", n), 100<<n%10), "sendmail", "-C", sendmail, "-f", "sender@example.org", "support@example.com")
 	}
 	hooks := p.Endpoint.WaitCount(t, mails, time.Minute)
 	seen := map[string]bool{}
@@ -112,8 +122,8 @@ func TestPostfixSends(t *testing.T) {
 }
 
 // startPostfix starts a Postfix of the test's own that listens nowhere and relays everything to addr. It returns its
-// configuration directory.
-func startPostfix(t *testing.T, addr string) string {
+// configuration directory. Settings are lines of main.cf.
+func startPostfix(t *testing.T, addr string, settings ...string) string {
 	t.Helper()
 	// Postfix's processes run as another user, who must get through every folder above.
 	dir, err := os.MkdirTemp("", "mxhook-postfix-")
@@ -146,16 +156,22 @@ smtp_dns_support_level = disabled
 smtp_host_lookup = native
 minimal_backoff_time = 1s
 queue_run_delay = 1s
-maillog_file = /dev/stdout
-maillog_file_prefixes = /dev/stdout, %[1]s
-`, dir, host, port))
+maillog_file = %[1]s/log
+maillog_file_prefixes = %[1]s
+%[4]s
+`, dir, host, port, strings.Join(settings, "\n")))
 	writeFile(t, filepath.Join(conf, "master.cf"), postfixServices)
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	command(t, "chown", "postfix", filepath.Join(dir, "data"))
 	command(t, "postfix", "-c", conf, "start")
-	t.Cleanup(func() { command(t, "postfix", "-c", conf, "stop") })
+	t.Cleanup(func() {
+		command(t, "postfix", "-c", conf, "stop")
+		if log, _ := os.ReadFile(filepath.Join(dir, "log")); t.Failed() {
+			t.Logf("Postfix said:\n%s", log)
+		}
+	})
 	return conf
 }
 
@@ -177,6 +193,7 @@ retry     unix  - - n - - error
 discard   unix  - - n - - discard
 anvil     unix  - - n - 1 anvil
 scache    unix  - - n - 1 scache
+tlsmgr    unix  - - n 1000? 1 tlsmgr
 postlog   unix-dgram n - n - 1 postlogd
 `
 

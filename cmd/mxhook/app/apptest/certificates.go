@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -51,13 +52,20 @@ func (a *Authority) Pool() *x509.CertPool {
 // WriteRoot writes the authority's certificate to a file.
 func (a *Authority) WriteRoot(name string) { write(a.t, name, a.pem) }
 
-// Issue returns a certificate chain and its key, PEM, for the names.
+// Issue returns a certificate chain and its key, PEM, for the names, which may be IP addresses.
 func (a *Authority) Issue(life time.Duration, names ...string) (chain, key []byte) {
 	a.t.Helper()
 	k := newKey(a.t)
 	template := &x509.Certificate{
-		SerialNumber: serial(a.t), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotBefore: time.Now().Add(-time.Hour),
+		SerialNumber: serial(a.t), Subject: pkix.Name{CommonName: names[0]}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(life), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, k.Public(), a.key)
 	if err != nil {
