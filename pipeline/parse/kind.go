@@ -20,7 +20,7 @@ func (rd *reading) kindOf(c *pipeline.Content, parts []part) string {
 	}
 	status := has("message/delivery-status") || has("message/global-delivery-status")
 	switch {
-	case report == "feedback-report" || has("message/feedback-report"):
+	case report == "feedback-report" || has("message/feedback-report") || isHotmailComplaint(c):
 		return pipeline.KindComplaint
 	case report == "tlsrpt" || has("application/tlsrpt+gzip") || has("application/tlsrpt+json"):
 		return pipeline.KindTLSReport
@@ -45,6 +45,12 @@ func (rd *reading) report(c *pipeline.Content, parts []part) {
 		c.Bounce = rd.bounce(c, parts)
 	case pipeline.KindAutoReply:
 		c.AutoReply = rd.autoReply(c, parts)
+	case pipeline.KindComplaint:
+		c.Complaint = rd.complaint(c, parts)
+	case pipeline.KindDMARCReport:
+		c.DMARCReport = aggregate(rd, c, dmarcTypes(), readDMARC)
+	case pipeline.KindTLSReport:
+		c.TLSReport = aggregate(rd, c, tlsTypes(), readTLSReport)
 	}
 	c.List = list(c)
 }
@@ -77,22 +83,31 @@ func reportType(m media) string {
 	return strings.ToLower(validUTF8(string(t.octets)))
 }
 
-// isDMARCReport recognises an aggregate report by the name of its file (RFC 7489 7.2.1.1): receiver!domain!begin!end,
-// with the extension of XML, packed or not.
+// dmarcTypes and tlsTypes are what aggregate reports are attached as.
+func dmarcTypes() []string {
+	return []string{
+		"application/gzip", "application/x-gzip", "application/zip", "application/x-zip-compressed", "application/x-zip",
+		"application/xml", "text/xml", "application/octet-stream",
+	}
+}
+
+func tlsTypes() []string {
+	return []string{"application/tlsrpt+gzip", "application/tlsrpt+json", "application/gzip", "application/x-gzip", "application/json", "application/octet-stream"}
+}
+
+// isDMARCReport recognises an aggregate report by the name of its file, receiver!domain!begin!end with the extension of
+// XML, packed or not; or by its subject (RFC 7489 7.2.1.1).
 func isDMARCReport(c *pipeline.Content) bool {
+	subject := strings.ToLower(strings.Join(strings.Fields(c.Subject), " "))
+	announced := strings.HasPrefix(subject, "report domain:") && strings.Contains(subject, "submitter:")
 	for _, a := range c.Attachments {
-		switch a.ContentType {
-		case "application/gzip", "application/x-gzip", "application/zip", "application/x-zip-compressed", "application/x-zip",
-			"application/xml", "text/xml", "application/octet-stream":
-		default:
+		if !hasType(dmarcTypes(), a.ContentType) {
 			continue
 		}
 		name := strings.ToLower(a.Filename)
-		if n := strings.Count(name, "!"); n < 3 || n > 4 {
-			continue
-		}
+		n := strings.Count(name, "!")
 		for _, ext := range []string{".xml", ".xml.gz", ".zip", ".gz", ".gzip"} {
-			if strings.HasSuffix(name, ext) {
+			if strings.HasSuffix(name, ext) && (announced || n == 3 || n == 4) {
 				return true
 			}
 		}
