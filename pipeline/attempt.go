@@ -14,7 +14,7 @@ import (
 // Attempts makes attempts at deliveries through the configured outlets, and decides what becomes of a failure.
 // The processor and the deliverer share one, so that a sink's slots bound both together. Safe for concurrent use.
 type Attempts struct {
-	outlets map[string]*outlet
+	plan    func() *Plan
 	now     func() time.Time
 	random  func() float64
 	log     *slog.Logger
@@ -23,6 +23,8 @@ type Attempts struct {
 
 // AttemptsOptions are the inputs of NewAttempts. Now and Random may be nil: the real clock, the real dice.
 type AttemptsOptions struct {
+	// Plan returns the plan in force; nil: one of Outlets, for good.
+	Plan       func() *Plan
 	Outlets    []Outlet
 	Now        func() time.Time
 	Random     func() float64
@@ -30,16 +32,10 @@ type AttemptsOptions struct {
 	Registerer prometheus.Registerer
 }
 
-// outlet is an Outlet with its slots: a send takes one, a receive gives it back.
-type outlet struct {
-	Outlet
-	slots chan struct{}
-}
-
-// NewAttempts returns attempts over the outlets of o; their names must differ.
+// NewAttempts returns attempts over the outlets of o.
 func NewAttempts(o AttemptsOptions) *Attempts {
 	a := &Attempts{
-		outlets: make(map[string]*outlet, len(o.Outlets)),
+		plan:    o.Plan,
 		now:     o.Now,
 		random:  o.Random,
 		log:     o.Log,
@@ -51,8 +47,9 @@ func NewAttempts(o AttemptsOptions) *Attempts {
 	if a.random == nil {
 		a.random = rand.Float64
 	}
-	for _, out := range o.Outlets {
-		a.outlets[out.Name] = &outlet{Outlet: out, slots: make(chan struct{}, max(1, out.Concurrency))}
+	if a.plan == nil {
+		plan := NewPlan(PlanOptions{Outlets: o.Outlets})
+		a.plan = func() *Plan { return plan }
 	}
 	return a
 }
@@ -63,10 +60,10 @@ var (
 	errNoSink = errors.New("the sink is not configured")
 )
 
-// tryNow makes the attempt if the sink has a free slot, without waiting for one. The returned error is nil, Permanent,
+// tryNow makes the attempt by the plan if the sink has a free slot, without waiting for one. The returned error is nil, Permanent,
 // Later, errNoSlot or errNoSink.
-func (a *Attempts) tryNow(ctx context.Context, d *Delivery) error {
-	out, ok := a.outlets[d.Sink]
+func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
+	out, ok := plan.outlets[d.Sink]
 	if !ok {
 		return errNoSink
 	}
@@ -80,9 +77,9 @@ func (a *Attempts) tryNow(ctx context.Context, d *Delivery) error {
 	return a.make(ctx, out, d)
 }
 
-// wait makes the attempt as soon as the sink has a free slot.
+// wait makes the attempt by the plan in force as soon as the sink has a free slot.
 func (a *Attempts) wait(ctx context.Context, d *Delivery) error {
-	out, ok := a.outlets[d.Sink]
+	out, ok := a.plan().outlets[d.Sink]
 	if !ok {
 		return errNoSink
 	}

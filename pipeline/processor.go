@@ -22,11 +22,13 @@ type Processor struct {
 	now      func() time.Time
 	log      *slog.Logger
 	messages *prometheus.CounterVec
+	tagged   *prometheus.CounterVec
 }
 
 // ProcessorOptions are the inputs of NewProcessor. Now may be nil: the real clock.
 type ProcessorOptions struct {
-	Stages     Stage
+	Stages Stage
+	// Router may be nil: then it is that of the plan that Attempts goes by.
 	Router     Router
 	Attempts   *Attempts
 	Outbox     Outbox
@@ -43,11 +45,14 @@ func NewProcessor(o ProcessorOptions) *Processor {
 			Name: "mxhook_messages_processed_total", Help: "Messages processed, by what became of their first attempts: delivered, waiting, dead, dropped.",
 		}, []string{"result"}),
 	}
+	p.tagged = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mxhook_deliveries_tagged_total", Help: "Deliveries made, by each tag that the rules gave them.",
+	}, []string{"tag"})
 	if p.now == nil {
 		p.now = time.Now
 	}
 	if o.Registerer != nil {
-		o.Registerer.MustRegister(p.messages)
+		o.Registerer.MustRegister(p.messages, p.tagged)
 	}
 	return p
 }
@@ -61,12 +66,17 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 	if err := p.stages.Run(ctx, m); err != nil {
 		return fmt.Errorf("process %s: %w", m.Envelope.ID, err)
 	}
-	routing, problems := p.router.Route(m)
+	plan := p.attempts.plan()
+	router := p.router
+	if router == nil {
+		router = plan.router
+	}
+	routing, problems := router.Route(m)
 	m.Problems = append(m.Problems, problems...)
 	deliveries := group(m, routing, p.now())
-	p.logRouting(m, routing, deliveries)
+	p.logRouting(m, routing, deliveries, plan.generation)
 
-	verdicts := p.firstAttempts(ctx, deliveries)
+	verdicts := p.firstAttempts(ctx, plan, deliveries)
 
 	// From here on a shutdown must not interrupt: what was delivered is delivered, the rest has to be written down.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
@@ -82,6 +92,11 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 		result = "dead"
 	}
 	p.messages.WithLabelValues(result).Inc()
+	for _, d := range deliveries {
+		for _, tag := range d.Tags {
+			p.tagged.WithLabelValues(tag).Inc()
+		}
+	}
 	return nil
 }
 
@@ -113,15 +128,15 @@ func group(m *Message, routing Routing, now time.Time) []*Delivery {
 }
 
 // firstAttempts tries all deliveries side by side and waits for them; each is bounded by its sink's timeout.
-func (p *Processor) firstAttempts(ctx context.Context, ds []*Delivery) []error {
+func (p *Processor) firstAttempts(ctx context.Context, plan *Plan, ds []*Delivery) []error {
 	verdicts := make([]error, len(ds))
 	if len(ds) == 1 {
-		verdicts[0] = p.attempts.tryNow(ctx, ds[0])
+		verdicts[0] = p.attempts.tryNow(ctx, plan, ds[0])
 		return verdicts
 	}
 	var wg sync.WaitGroup
 	for i, d := range ds {
-		wg.Go(func() { verdicts[i] = p.attempts.tryNow(ctx, d) })
+		wg.Go(func() { verdicts[i] = p.attempts.tryNow(ctx, plan, d) })
 	}
 	wg.Wait()
 	return verdicts
@@ -167,12 +182,15 @@ func (p *Processor) buryUnrouted(ctx context.Context, m *Message, rcpts []Recipi
 	return nil
 }
 
-func (p *Processor) logRouting(m *Message, r Routing, ds []*Delivery) {
+func (p *Processor) logRouting(m *Message, r Routing, ds []*Delivery, generation int) {
 	sinks := make([]string, len(ds))
 	for i, d := range ds {
 		sinks[i] = d.Sink
 	}
 	attrs := []any{"message", m.Envelope.ID, "recipients", len(m.Envelope.Recipients), "sinks", sinks}
+	if generation > 0 {
+		attrs = append(attrs, "generation", generation)
+	}
 	if m.Auth != nil {
 		attrs = append(attrs, "spf", m.Auth.SPF.Result, "dmarc", m.Auth.DMARC.Result, "sender_verified", m.Auth.Sender.Verified)
 	}

@@ -28,6 +28,7 @@ type deliveryRecord struct {
 	ID         string                   `json:"id"`
 	Sink       string                   `json:"sink"`
 	Rules      []string                 `json:"rules,omitempty"`
+	Tags       []string                 `json:"tags,omitempty"`
 	Recipients []recipientRecord        `json:"recipients,omitempty"`
 	Attempt    int                      `json:"attempt"`
 	First      time.Time                `json:"first"`
@@ -180,7 +181,7 @@ func recipients(rs []recipientRecord) []pipeline.Recipient {
 
 func recordDelivery(d *pipeline.Delivery) deliveryRecord {
 	r := deliveryRecord{
-		ID: d.ID, Sink: d.Sink, Rules: d.Rules, Recipients: recordRecipients(d.Recipients),
+		ID: d.ID, Sink: d.Sink, Rules: d.Rules, Tags: d.Tags, Recipients: recordRecipients(d.Recipients),
 		Attempt: d.Attempt, First: d.First, History: d.History[max(0, len(d.History)-pipeline.MaxHistory):], ReplayOf: d.ReplayOf,
 	}
 	if m := d.Message; m != nil {
@@ -192,7 +193,7 @@ func recordDelivery(d *pipeline.Delivery) deliveryRecord {
 // delivery restores what was recorded; its Message has no envelope and no octets yet.
 func (r deliveryRecord) delivery() *pipeline.Delivery {
 	return &pipeline.Delivery{
-		ID: r.ID, Sink: r.Sink, Rules: r.Rules, Recipients: recipients(r.Recipients),
+		ID: r.ID, Sink: r.Sink, Rules: r.Rules, Tags: r.Tags, Recipients: recipients(r.Recipients),
 		Message: &pipeline.Message{Ref: r.Ref, Auth: r.Auth, Problems: r.Problems},
 		Attempt: r.Attempt, First: r.First, History: r.History, ReplayOf: r.ReplayOf,
 	}

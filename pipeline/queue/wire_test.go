@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,4 +188,12 @@ func FuzzDecode(f *testing.F) {
 			t.Error("a dead letter without a message")
 		}
 	})
+}
+
+func TestTagsOfADeliveryAreKept(t *testing.T) {
+	t.Parallel()
+	d := &pipeline.Delivery{ID: "a.b", Sink: "b", Tags: []string{"vip"}, Message: &pipeline.Message{}}
+	if got := recordDelivery(d).delivery(); !slices.Equal(got.Tags, d.Tags) {
+		t.Errorf("tags are %v", got.Tags)
+	}
 }

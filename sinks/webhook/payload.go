@@ -35,6 +35,7 @@ type payloadDelivery struct {
 	ID       string   `json:"id"`
 	Sink     string   `json:"sink"`
 	Rules    []string `json:"rules"`
+	Tags     []string `json:"tags"`
 	Attempt  int      `json:"attempt"`
 	ReplayOf *string  `json:"replay_of"`
 }
@@ -206,7 +207,7 @@ func newPayload(d *pipeline.Delivery, o PayloadOptions) *payload {
 			Version: payloadVersion,
 			ID:      m.Envelope.ID,
 			Delivery: payloadDelivery{
-				ID: d.ID, Sink: d.Sink, Rules: listOf(d.Rules), Attempt: d.Attempt, ReplayOf: orNull(d.ReplayOf),
+				ID: d.ID, Sink: d.Sink, Rules: listOf(d.Rules), Tags: listOf(d.Tags), Attempt: d.Attempt, ReplayOf: orNull(d.ReplayOf),
 			},
 			Kind:     pipeline.KindMail,
 			Envelope: newPayloadEnvelope(d),

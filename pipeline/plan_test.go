@@ -1,0 +1,61 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+)
+
+// TestAMessageIsProcessedByOnePlan: a plan that comes into force while a message is processed is for the next one.
+func TestAMessageIsProcessedByOnePlan(t *testing.T) {
+	t.Parallel()
+	var current atomic.Pointer[Plan]
+	var got []string
+	sink := func(name string, then func()) Outlet {
+		return Outlet{Name: name, Concurrency: 1, Sink: sinkFunc(func(_ context.Context, d *Delivery) (Response, error) {
+			got = append(got, d.Sink+" "+name)
+			then()
+			return Response{}, nil
+		})}
+	}
+	next := NewPlan(PlanOptions{Generation: 2, Router: routes{"new"}, Outlets: []Outlet{sink("new", func() {})}})
+	first := NewPlan(PlanOptions{Generation: 1, Router: routes{"old"}, Outlets: []Outlet{sink("old", func() { current.Store(next) })}})
+	current.Store(first)
+	log := slog.New(slog.DiscardHandler)
+	attempts := NewAttempts(AttemptsOptions{Plan: current.Load, Log: log})
+	p := NewProcessor(ProcessorOptions{Stages: Stages{}, Attempts: attempts, Outbox: &outboxRecorder{}, Log: log})
+	for range 2 {
+		if err := p.Process(t.Context(), testMessage()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(got) != 2 || got[0] != "old old" || got[1] != "new new" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestTheNextPlanSharesTheSlotsOfASink(t *testing.T) {
+	t.Parallel()
+	first := NewPlan(PlanOptions{Outlets: []Outlet{{Name: "a", Concurrency: 2}, {Name: "b", Concurrency: 2}}})
+	second := NewPlan(PlanOptions{Previous: first, Outlets: []Outlet{{Name: "a", Concurrency: 2}, {Name: "b", Concurrency: 3}}})
+	if first.outlets["a"].slots != second.outlets["a"].slots {
+		t.Error("the sink that stays has slots of its own")
+	}
+	if first.outlets["b"].slots == second.outlets["b"].slots || cap(second.outlets["b"].slots) != 3 {
+		t.Error("the sink with another concurrency has the old slots")
+	}
+}
+
+func TestDeliveriesCarryTheTagsOfTheirRecipients(t *testing.T) {
+	t.Parallel()
+	a, b := Recipient{Address: "a@example.com"}, Recipient{Address: "b@example.com"}
+	ds := group(testMessage(), Routing{Targets: []Target{
+		{Recipient: a, Sink: "x", Rule: "r", Tags: []string{"one", "two"}},
+		{Recipient: b, Sink: "x", Rule: "r", Tags: []string{"two", "three"}},
+		{Recipient: b, Sink: "y", Rule: "r"},
+	}}, testMessage().Envelope.ReceivedAt)
+	if len(ds) != 2 || len(ds[0].Tags) != 3 || len(ds[1].Tags) != 0 {
+		t.Errorf("%+v", ds)
+	}
+}
