@@ -38,7 +38,7 @@ func (rd *reading) kindOf(c *pipeline.Content, parts []part) string {
 	return pipeline.KindMail
 }
 
-// report fills in the object that belongs to the kind.
+// report fills in the object that belongs to the kind, and those that any message can have.
 func (rd *reading) report(c *pipeline.Content, parts []part) {
 	switch c.Kind {
 	case pipeline.KindBounce:
@@ -53,6 +53,7 @@ func (rd *reading) report(c *pipeline.Content, parts []part) {
 		c.TLSReport = aggregate(rd, c, tlsTypes(), readTLSReport)
 	}
 	c.List = list(c)
+	rd.calendar(c, parts)
 }
 
 // autoReply says why a message is one, and what it answers: a disposition notification names the message itself

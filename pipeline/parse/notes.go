@@ -29,6 +29,7 @@ const (
 	noteCharsetReplaced  = "charset-replaced"   // text that its charset cannot have, read as another or with U+FFFD
 	noteTextFromHTML     = "text-from-html"     // the message has no text: it was made from the HTML
 	noteDateUnreadable   = "date-unreadable"    // a Date that is none
+	noteCalendarBroken   = "calendar-damaged"   // a calendar part that cannot be read, or not all of it
 	noteContainerDamaged = "container-damaged"  // a winmail.dat that cannot be unpacked, or not all of it
 	noteReportUnreadable = "report-unreadable"  // a bounce, complaint or report whose own data cannot be read
 	noteAddressBroken    = "address-unreadable" // an entry of an address list that has no address
