@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"mxhook/pipeline"
+	"mxhook/pipeline/msgauth"
 )
 
 // readYAML reads all documents of a file; none when there is no such file.
@@ -166,6 +169,9 @@ func playARC(dir string, b *board) error {
 			return err
 		}
 	}
+	if err := playSeals(dir, b); err != nil {
+		return err
+	}
 	return playMails("arc")(dir, b)
 }
 
@@ -191,4 +197,72 @@ func (s *arcSuite) play(b *board) error {
 		b.judge("arc", "arc/arc-validation-tests", name, "arc", a.ARC.Result == want, "got %s, want %s", a.ARC.Result, want)
 	}
 	return nil
+}
+
+type sealSuite struct {
+	Domain  string
+	Sel     string
+	Key     string            `yaml:"privatekey"`
+	Records map[string]string `yaml:"txt-records"`
+	Tests   map[string]struct {
+		Message string
+		AAR     string `yaml:"AAR"`
+		AMS     string `yaml:"AMS"`
+		AS      string `yaml:"AS"`
+		T       int64
+		Headers string `yaml:"sig-headers"`
+	}
+}
+
+// playSeals judges seals octet by octet: RSA signs the same text with the same value.
+func playSeals(dir string, b *board) error {
+	suites, err := readYAML[sealSuite](filepath.Join(dir, "arc", "arc-sign-tests.yml"))
+	if err != nil {
+		return err
+	}
+	for _, s := range suites {
+		if err := s.play(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sealSuite) play(b *board) error {
+	block, _ := pem.Decode([]byte(strings.ReplaceAll(s.Key, "\n\n", "\n")))
+	if block == nil {
+		return errors.New("the suite's key is no PEM block")
+	}
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("read the suite's key: %w", err)
+	}
+	for name, c := range s.Tests {
+		_, results, _ := strings.Cut(c.AAR, ";")
+		chain := pipeline.ResultNone
+		if _, said, ok := strings.Cut(c.AS, "cv="); ok {
+			chain, _, _ = strings.Cut(said, ";")
+		}
+		sealer := msgauth.Sealer{
+			Domain: s.Domain, Selector: s.Sel, Key: key, Headers: strings.Split(c.Headers, ":"),
+			Now: func() time.Time { return time.Unix(c.T, 0) },
+		}
+		set, err := sealer.Seal(toCRLF([]byte(c.Message)), &pipeline.AuthResults{
+			Field: "Authentication-Results:" + results, ARC: pipeline.ARCResult{Result: chain},
+		})
+		got, want := valuesOf(string(set)), valuesOf(c.AS+";"+c.AMS)
+		b.judge("arc", "arc/arc-sign-tests", name, "seal", slices.Equal(got, want), "got %q, want %q (%v)", got, want, err)
+	}
+	return nil
+}
+
+// valuesOf returns the signatures in fields, without blanks.
+func valuesOf(fields string) []string {
+	var values []string
+	for tag := range strings.SplitSeq(squash(fields), ";") {
+		if i := strings.Index(tag, "b="); i >= 0 && !strings.HasPrefix(tag, "bh=") {
+			values = append(values, tag[i:])
+		}
+	}
+	return values
 }

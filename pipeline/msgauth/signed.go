@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/subtle"
+	"io"
 	"strings"
 
 	"mxhook/pipeline"
@@ -68,7 +69,7 @@ func (m *signedMail) bodyHash(ctx context.Context, relaxed bool) ([]byte, error)
 // untilDone writes until its context ends.
 type untilDone struct {
 	ctx context.Context // of the one verification that this writer is made for
-	w   interface{ Write(p []byte) (int, error) }
+	w   io.Writer
 }
 
 func (u untilDone) Write(p []byte) (int, error) {
