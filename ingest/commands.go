@@ -2,9 +2,7 @@ package ingest
 
 import (
 	"context"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // command answers one command line.
@@ -34,10 +32,20 @@ func (s *session) command(ctx context.Context, line string) {
 	case "RSET":
 		s.rset(arg)
 		return
-	case "EHLO":
-		s.helo(arg, true)
-	case "HELO":
-		s.helo(arg, false)
+	case "EHLO", "HELO":
+		if s.lst.lmtp {
+			s.reply(replyUseLHLO) // RFC 2033 4.1
+		} else {
+			s.helo(arg, verb == "EHLO")
+		}
+	case "LHLO":
+		if s.lst.lmtp {
+			s.helo(arg, true)
+		} else {
+			s.reply(replyUnknownCommand)
+		}
+	case "XCLIENT":
+		s.xclient(arg)
 	case "STARTTLS":
 		s.starttls(ctx, arg)
 	case "NOOP":
@@ -60,32 +68,6 @@ func (s *session) command(ctx context.Context, line string) {
 	_ = s.wire.flush() // RFC 2920 3.2 (3); an error shows at the next read
 }
 
-// helo answers EHLO and HELO. Either ends a transaction under way (RFC 5321 4.1.4).
-func (s *session) helo(arg string, extended bool) {
-	if arg == "" || len(arg) > maxDomain || !utf8.ValidString(arg) {
-		s.reply(replyHeloSyntax)
-		return
-	}
-	s.abandon("HELO")
-	s.client.Helo, s.extended = arg, extended
-	hostname := s.srv.opts.Hostname
-	if !extended {
-		s.reply(&Reply{Code: 250, Text: hostname})
-		return
-	}
-	s.due = false
-	s.wire.write("250-" + hostname + "\r\n" +
-		"250-PIPELINING\r\n" + // RFC 2920
-		"250-SIZE " + strconv.FormatInt(s.srv.opts.Limits.MessageSize, 10) + "\r\n") // RFC 1870
-	if s.lst.startTLS && s.client.TLS == nil {
-		s.wire.write("250-STARTTLS\r\n") // RFC 3207
-	}
-	s.wire.write("250-ENHANCEDSTATUSCODES\r\n" + // RFC 2034
-		"250-8BITMIME\r\n" + // RFC 6152
-		"250-SMTPUTF8\r\n" + // RFC 6531
-		"250 CHUNKING\r\n") // RFC 3030
-}
-
 // starttls is RFC 3207. What was sent behind the command in clear text may have been put there by somebody else, so
 // the session ends.
 func (s *session) starttls(ctx context.Context, arg string) {
@@ -97,7 +79,7 @@ func (s *session) starttls(ctx context.Context, arg string) {
 	case !s.lst.startTLS:
 		s.reply(replyNoTLS)
 	case s.tx != nil:
-		s.reply(replyTLSInTransaction)
+		s.reply(replyInTransaction)
 	case len(s.wire.buffered()) > 0:
 		s.reply(replyInjection)
 	default:
@@ -126,13 +108,16 @@ func (s *session) mail(ctx context.Context, arg string) {
 		s.reply(replyDraining)
 		return
 	case s.client.Helo == "":
-		s.reply(replyHeloFirst)
+		s.reply(s.heloFirst())
 		return
 	case s.tx != nil:
 		s.reply(replyNestedMail)
 		return
 	}
 	tx, refusal := s.parseMail(arg)
+	if refusal == nil {
+		refusal = s.mailPolicy()
+	}
 	if refusal != nil {
 		s.reply(refusal)
 		return
@@ -144,6 +129,7 @@ func (s *session) mail(ctx context.Context, arg string) {
 		return
 	}
 	s.tx = tx
+	s.transactions++
 	if tx.size > s.srv.opts.Limits.MessageSize {
 		s.finishWith(replyTooLarge, nil)
 		return
@@ -161,7 +147,7 @@ func (s *session) mail(ctx context.Context, arg string) {
 func (s *session) rcpt(ctx context.Context, arg string) {
 	if s.tx == nil {
 		if s.client.Helo == "" {
-			s.reply(replyHeloFirst)
+			s.reply(s.heloFirst())
 		} else {
 			s.reply(replyMailFirst)
 		}
@@ -173,6 +159,16 @@ func (s *session) rcpt(ctx context.Context, arg string) {
 	}
 	r := s.addRecipient(ctx, arg)
 	s.srv.metrics.recipient(r)
+	if r.Code/100 == 4 && r != replyTooManyRecipients {
+		s.tx.deferred++
+	}
+	if r.Code == 550 && r.Status == "5.1.1" && !s.exempt {
+		s.unknown++
+		if limit := s.srv.opts.Limits.UnknownRecipients; limit > 0 && s.unknown > limit {
+			s.wait(s.srv.admission.UnknownPause)
+			r = replyTooManyUnknown
+		}
+	}
 	s.reply(r)
 }
 
@@ -193,8 +189,11 @@ func (s *session) addRecipient(ctx context.Context, arg string) *Reply {
 		return replyBadPath("5.1.3", err)
 	case s.tx.bdat:
 		return replyMixedData
-	case strings.Trim(path.rest, " \t") != "":
-		return replyUnknownParameter
+	}
+	dsn, refusal := parseRcptParameters(path.rest)
+	switch {
+	case refusal != nil:
+		return refusal
 	case path.address.international && !s.tx.utf8:
 		return replyNeedUTF8
 	case len(s.tx.recipients) >= s.srv.opts.Limits.Recipients:
@@ -202,15 +201,21 @@ func (s *session) addRecipient(ctx context.Context, arg string) *Reply {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.srv.opts.Timeouts.Accept)
 	defer cancel()
+	if refusal := s.rcptPolicy(ctx, path.address); refusal != nil {
+		return refusal
+	}
 	rcpt, err := s.srv.opts.Recipients.Accepts(s.asking(ctx), path.address)
 	if err != nil {
 		r := recipientReply(err)
-		if r.Code < 500 {
-			s.tx.deferred++
+		if r == replyFailure {
 			s.log.Warn("recipient deferred", "message", s.tx.id, "error", err)
 		}
 		return r
 	}
+	if s.greylisted(ctx, path.address) {
+		return replyGreylisted
+	}
+	rcpt.Notify, rcpt.OriginalRecipient = dsn.notify, dsn.original
 	s.tx.add(rcpt)
 	return replyRcptOK
 }

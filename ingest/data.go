@@ -16,7 +16,11 @@ func (s *session) data(ctx context.Context, arg string) {
 		s.reply(replyMixedData)
 		return
 	}
-	if refusal := s.dataRefusal(); refusal != nil {
+	refusal := s.dataRefusal()
+	if refusal == nil && s.tx.body == "BINARYMIME" {
+		refusal = replyBinaryData // RFC 3030 3
+	}
+	if refusal != nil {
 		s.reply(refusal)
 		return
 	}
@@ -39,11 +43,13 @@ func (s *session) data(ctx context.Context, arg string) {
 func (s *session) dataRefusal() *Reply {
 	switch {
 	case s.client.Helo == "":
-		return replyHeloFirst
+		return s.heloFirst()
 	case s.tx == nil:
 		return replyMailFirst
 	case len(s.tx.recipients) > 0:
 		return nil
+	case s.lst.lmtp:
+		return replyNoRecipientsLMTP // RFC 2033 4.2
 	case s.tx.deferred > 0:
 		return replyRecipientsDeferred
 	}
@@ -59,13 +65,13 @@ func (s *session) receiveDots() bool {
 		n, done := scanner.scan(s.wire.buffered(), take)
 		s.wire.consume(n)
 		if tx.drained > s.srv.opts.Limits.Drain {
-			s.giveUp(tx.failed)
+			s.giveUp(tx.failed, s.finalReplies())
 			return false
 		}
 		if done {
 			return true
 		}
-		if err := s.wire.fill(s.dataDeadline(tx.until), false); err != nil {
+		if err := s.wire.fill(s.dataDeadline(tx.until, tx.received+tx.drained), false); err != nil {
 			s.lost(err)
 			return false
 		}
@@ -77,7 +83,7 @@ func (s *session) receiveDots() bool {
 func (s *session) bdat(ctx context.Context, arg string) {
 	size, last, ok := parseBdat(arg)
 	if !ok {
-		s.giveUp(replyBdatSyntax) // nobody knows how many octets follow
+		s.giveUp(replyBdatSyntax, 1) // nobody knows how many octets follow
 		return
 	}
 	if size == 0 {
@@ -99,7 +105,11 @@ func (s *session) bdat(ctx context.Context, arg string) {
 		tx.fail(replyTooLarge, nil)
 	}
 	if tx.failed != nil && size > s.srv.opts.Limits.Drain-tx.drained {
-		s.giveUp(tx.failed)
+		n := 1
+		if last {
+			n = s.finalReplies()
+		}
+		s.giveUp(tx.failed, n)
 		return
 	}
 	if !s.receiveOctets(size, tx.until, tx.take) {
@@ -118,7 +128,7 @@ func (s *session) bdat(ctx context.Context, arg string) {
 // skipChunk reads a chunk that nobody wants, and refuses it.
 func (s *session) skipChunk(size int64, refusal *Reply) {
 	if size > s.srv.opts.Limits.Drain {
-		s.giveUp(refusal)
+		s.giveUp(refusal, 1)
 		return
 	}
 	if s.receiveOctets(size, time.Now().Add(s.srv.opts.Timeouts.Transfer), func([]byte) {}) {
@@ -129,10 +139,14 @@ func (s *session) skipChunk(size int64, refusal *Reply) {
 // receiveOctets passes exactly n octets to take. It returns false when the session is over: a chunk that was cut off
 // is never anything but lost.
 func (s *session) receiveOctets(n int64, until time.Time, take func([]byte)) bool {
+	taken := int64(0)
+	if s.tx != nil {
+		taken = s.tx.received + s.tx.drained // of the chunks before
+	}
 	for n > 0 {
 		b := s.wire.buffered()
 		if len(b) == 0 {
-			if err := s.wire.fill(s.dataDeadline(until), false); err != nil {
+			if err := s.wire.fill(s.dataDeadline(until, taken), false); err != nil {
 				s.lost(err)
 				return false
 			}
@@ -144,24 +158,33 @@ func (s *session) receiveOctets(n int64, until time.Time, take func([]byte)) boo
 		take(b)
 		s.wire.consume(len(b))
 		n -= int64(len(b))
+		taken += int64(len(b))
 	}
 	return true
 }
 
-// dataDeadline is when the next octets of a message must have arrived.
-func (s *session) dataDeadline(until time.Time) time.Time {
+// dataDeadline is when the next octets of a message must have arrived, after so many that have.
+func (s *session) dataDeadline(until time.Time, octets int64) time.Time {
 	deadline := time.Now().Add(s.srv.opts.Timeouts.Data)
-	if deadline.After(until) {
-		return until
+	if until.Before(deadline) {
+		deadline = until
+	}
+	s.slow = false
+	if rate := s.srv.opts.Limits.MinRate; rate > 0 {
+		began := until.Add(-s.srv.opts.Timeouts.Transfer)
+		late := began.Add(s.srv.opts.Timeouts.RateGrace + time.Duration(float64(octets)/float64(rate)*float64(time.Second)))
+		if s.slow = late.Before(deadline); s.slow {
+			return late
+		}
 	}
 	return deadline
 }
 
-// giveUp answers and ends the session, because what the client is sending cannot be read to its end.
-func (s *session) giveUp(r *Reply) {
+// giveUp answers, n times, and ends the session, because what the client is sending cannot be read to its end.
+func (s *session) giveUp(r *Reply, n int) {
 	if s.tx != nil {
 		s.end(r, "the rest of it is not read", s.tx.cause)
 	}
-	s.reply(r)
+	s.replies(r, n)
 	s.closing, s.linger = true, true
 }

@@ -133,13 +133,17 @@ type testServer struct {
 	log   *logBuffer
 }
 
+func testDomains() []Domain {
+	return []Domain{
+		{Name: "example.com", Recipients: []string{"support", "reply+*", "/^ticket-(?<id>[0-9]+)$/", "jörg", "r*"}},
+		{Name: "bücher.example"},
+	}
+}
+
 // serverFor starts a server; change may alter the options first.
 func serverFor(t testing.TB, change func(*Options)) *testServer {
 	t.Helper()
-	domains, err := NewDomains([]Domain{
-		{Name: "example.com", Recipients: []string{"support", "reply+*", "/^ticket-(?<id>[0-9]+)$/", "jörg", "r*"}},
-		{Name: "bücher.example"},
-	})
+	domains, err := NewDomains(testDomains())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,8 @@ type Limits struct {
 	Connections int
 	// ConnectionsPerIP is the number of connections at once from one IPv4 address or IPv6 /64. Default 100.
 	ConnectionsPerIP int
+	// ConnectionsPerNetwork is the number of connections at once from one IPv4 /24 or IPv6 /48. 0: no limit.
+	ConnectionsPerNetwork int
 	// CommandLine is the length of a command line in octets with its CRLF. Default 2048 (RFC 5321 4.5.3.1.4 asks for
 	// 512 and what the extensions add), at least 512, at most 8192.
 	CommandLine int
@@ -27,12 +29,25 @@ type Limits struct {
 	// IdleCommands is the number of commands in a row that bring no message nearer (NOOP, RSET, VRFY, EHLO and the
 	// like) after which a session is closed with 421. Default 100.
 	IdleCommands int
+	// UnknownRecipients is the number of recipients refused with 550 5.1.1 in a session, beyond which it is closed with
+	// 421. 0: no limit.
+	UnknownRecipients int
+	// Transactions is the number of mail transactions of a session; one more gets 421. 0: no limit.
+	Transactions int
+	// MinRate is how many octets a second of a message must come on the average, after Timeouts.RateGrace. 0: no floor.
+	MinRate int64
 }
 
 // Timeouts bound how long a client or a part of ours may take. A zero field means its default.
 type Timeouts struct {
 	// GreetDelay is waited before the greeting; a client that talks meanwhile is refused. Default 0: no wait.
 	GreetDelay time.Duration
+	// Proxy is for the header of the PROXY protocol. Default 10 s.
+	Proxy time.Duration
+	// Session is how long a session may last; a transaction under way is finished. 0: no limit.
+	Session time.Duration
+	// RateGrace is how long a message may come as slowly as it will, before Limits.MinRate counts. Default 1 min.
+	RateGrace time.Duration
 	// Handshake is for a whole TLS handshake. Default 30 s.
 	Handshake time.Duration
 	// Command is for a whole command line to arrive. Default 5 min (RFC 5321 4.5.3.2.7).
@@ -63,6 +78,8 @@ func (l Limits) withDefaults() Limits {
 }
 
 func (t Timeouts) withDefaults() Timeouts {
+	t.Proxy = cmp.Or(t.Proxy, 10*time.Second)
+	t.RateGrace = cmp.Or(t.RateGrace, time.Minute)
 	t.Handshake = cmp.Or(t.Handshake, 30*time.Second)
 	t.Command = cmp.Or(t.Command, 5*time.Minute)
 	t.Data = cmp.Or(t.Data, 3*time.Minute)

@@ -9,9 +9,10 @@ import (
 // metrics are the counters of one server.
 type metrics struct {
 	sessions     *prometheus.CounterVec // by listener
-	refused      *prometheus.CounterVec // by reason
+	refusals     *prometheus.CounterVec // by reason
 	transactions *prometheus.CounterVec // by result
 	recipients   *prometheus.CounterVec // by result
+	lookups      *prometheus.CounterVec // by DNS list and result
 	bytes        prometheus.Counter
 	finalReply   prometheus.Histogram
 	tlsFailures  prometheus.Counter
@@ -33,9 +34,10 @@ func newMetrics(reg prometheus.Registerer, open func() float64) (*metrics, error
 	}
 	m := &metrics{
 		sessions:     counter("sessions_total", "SMTP sessions begun.", "listener"),
-		refused:      counter("connections_refused_total", "Connections refused before the greeting.", "reason"),
+		refusals:     counter("refusals_total", "Connections, commands and messages refused, by reason.", "reason"),
 		transactions: counter("transactions_total", "Mail transactions ended, by result.", "result"),
 		recipients:   counter("recipients_total", "RCPT commands answered, by result.", "result"),
+		lookups:      counter("dns_list_answers_total", "Answers of DNS lists, by zone and result (listed, failed).", "zone", "result"),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mxhook_smtp_received_bytes_total", Help: "Octets of accepted messages.",
 		}),
@@ -68,7 +70,7 @@ func newMetrics(reg prometheus.Registerer, open func() float64) (*metrics, error
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.sessions, m.refused, m.transactions, m.recipients, m.bytes, m.finalReply, m.tlsFailures, m.panics, m.open,
+		m.sessions, m.refusals, m.transactions, m.recipients, m.lookups, m.bytes, m.finalReply, m.tlsFailures, m.panics, m.open,
 	}
 }
 

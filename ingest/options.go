@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,10 +31,15 @@ type Listener struct {
 	Name string
 	// Address is as for net.Listen ("tcp"); ignored when Open is set.
 	Address string
-	// Protocol is "smtp" ("" means the same). "lmtp" is refused by New: it is not spoken yet.
+	// Protocol is "smtp" ("" means the same) or "lmtp" (RFC 2033).
 	Protocol string
 	// TLS is "none" ("" means the same), "starttls" (offered when Options.TLSConfig is set) or "implicit" (needs it).
 	TLS string
+	// Proxy are the networks of load balancers. When there is one, every connection must come from them and begin with
+	// a header of the PROXY protocol, version 1 or 2.
+	Proxy []netip.Prefix
+	// Xclient are the networks of relays that may say with XCLIENT whose connection they pass on.
+	Xclient []netip.Prefix
 	// Open is an already open listener, for tests and socket activation. New takes it over and closes it when it fails.
 	Open net.Listener
 }
@@ -47,6 +53,7 @@ type Options struct {
 	TLSConfig  *tls.Config
 	Limits     Limits
 	Timeouts   Timeouts
+	Policy     Policy
 	Recipients Recipients
 	Spool      Spool
 	Log        *slog.Logger
@@ -67,6 +74,9 @@ func (o *Options) check() error {
 	if _, err := parseDomain(o.Hostname); err != nil {
 		return fmt.Errorf("smtp hostname %q: %w; use the full name of this host, like mx.example.com", o.Hostname, err)
 	}
+	if err := o.Policy.check(); err != nil {
+		return err
+	}
 	seen := make(map[string]bool)
 	for _, l := range o.Listeners {
 		if err := l.check(o.TLSConfig != nil); err != nil {
@@ -84,10 +94,8 @@ func (l *Listener) check(haveTLS bool) error {
 	switch {
 	case l.Name == "":
 		return fmt.Errorf("listener on %q: it has no name", l.Address)
-	case l.Protocol == ProtocolLMTP:
-		return fmt.Errorf("listener %q: protocol lmtp is not supported yet; use smtp", l.Name)
-	case l.Protocol != "" && l.Protocol != ProtocolSMTP:
-		return fmt.Errorf("listener %q: unknown protocol %q; use smtp", l.Name, l.Protocol)
+	case l.Protocol != "" && l.Protocol != ProtocolSMTP && l.Protocol != ProtocolLMTP:
+		return fmt.Errorf("listener %q: unknown protocol %q; use smtp or lmtp", l.Name, l.Protocol)
 	}
 	switch l.TLS {
 	case "", TLSNone, TLSStartTLS:

@@ -16,17 +16,33 @@ type localPattern struct {
 	regexp *regexp.Regexp
 }
 
-// add compiles a pattern of the configuration.
-func (d *domain) add(pattern string) error {
+// localPatterns are patterns of local parts, compiled. They never change once they are in use.
+type localPatterns struct {
+	sensitive bool // to case
+	all       bool
+	exact     map[string]struct{}
+	others    []localPattern // in the order they were added
+}
+
+func newLocalPatterns(sensitive bool, room int) *localPatterns {
+	return &localPatterns{sensitive: sensitive, exact: make(map[string]struct{}, room)}
+}
+
+// add compiles a pattern.
+func (l *localPatterns) add(pattern string) error {
 	switch {
 	case pattern == "":
 		return errors.New("it is empty; remove it, or write * for every local part")
 	case len(pattern) > 1 && pattern[0] == '/' && pattern[len(pattern)-1] == '/':
-		re, err := regexp.Compile("(?i)" + pattern[1:len(pattern)-1])
+		flags := "(?i)"
+		if l.sensitive {
+			flags = ""
+		}
+		re, err := regexp.Compile(flags + pattern[1:len(pattern)-1])
 		if err != nil {
 			return fmt.Errorf("%w; correct the expression between the slashes (RE2 syntax)", err)
 		}
-		d.patterns = append(d.patterns, localPattern{regexp: re})
+		l.others = append(l.others, localPattern{regexp: re})
 		return nil
 	case strings.Contains(pattern, "@"):
 		return fmt.Errorf("it has an @; write only the local part, %q", pattern[:strings.LastIndexByte(pattern, '@')])
@@ -38,13 +54,46 @@ func (d *domain) add(pattern string) error {
 	}
 	switch {
 	case strings.Trim(pattern, "*") == "":
-		d.all = true
+		l.all = true
 	case strings.Contains(pattern, "*"):
-		d.patterns = append(d.patterns, localPattern{glob: strings.Split(foldLocal(pattern), "*")})
+		l.others = append(l.others, localPattern{glob: strings.Split(l.fold(pattern), "*")})
 	default:
-		d.exact[foldLocal(pattern)] = struct{}{}
+		l.exact[l.fold(pattern)] = struct{}{}
 	}
 	return nil
+}
+
+// match reports whether a pattern has the local part, whole or without its tag, and what it captured. The pattern for
+// everything is not asked.
+func (l *localPatterns) match(whole, base string) (map[string]string, bool) {
+	if len(l.exact) > 0 {
+		if _, ok := l.exact[l.fold(whole)]; ok {
+			return nil, true
+		}
+		if _, ok := l.exact[l.fold(base)]; ok {
+			return nil, true
+		}
+	}
+	for _, p := range l.others {
+		if captures, ok := p.match(whole, l.fold(whole)); ok {
+			return captures, true
+		}
+		if base == whole {
+			continue
+		}
+		if captures, ok := p.match(base, l.fold(base)); ok {
+			return captures, true
+		}
+	}
+	return nil, false
+}
+
+// fold is the form in which local parts are compared.
+func (l *localPatterns) fold(s string) string {
+	if l.sensitive {
+		return composed(s)
+	}
+	return foldLocal(s)
 }
 
 // checkLocalLiteral finds what no local part can have, so that a slip does not become a recipient that never matches.
@@ -66,13 +115,11 @@ func checkLocalLiteral(pattern string) error {
 	return nil
 }
 
-func (p *localPattern) match(local string) (map[string]string, bool) {
+func (p *localPattern) match(local, folded string) (map[string]string, bool) {
 	if p.regexp == nil {
-		return nil, matchGlob(p.glob, foldLocal(local))
+		return nil, matchGlob(p.glob, folded)
 	}
-	if !isASCII(local) {
-		local = norm.NFC.String(local)
-	}
+	local = composed(local)
 	groups := p.regexp.FindStringSubmatchIndex(local)
 	if groups == nil {
 		return nil, false
@@ -107,10 +154,13 @@ func matchGlob(pieces []string, s string) bool {
 	return true
 }
 
-// foldLocal is the form in which local parts are compared: in lower case, and composed (RFC 6532 3.1).
-func foldLocal(s string) string {
-	if !isASCII(s) {
-		s = norm.NFC.String(s)
+// foldLocal is the form in which local parts are compared where case does not count.
+func foldLocal(s string) string { return strings.ToLower(composed(s)) }
+
+// composed is one form for what can be written in several (RFC 6532 3.1).
+func composed(s string) string {
+	if isASCII(s) {
+		return s
 	}
-	return strings.ToLower(s)
+	return norm.NFC.String(s)
 }

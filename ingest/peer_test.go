@@ -114,7 +114,7 @@ func TestPeerServerReadsTheSameMessage(t *testing.T) {
 	served := make(chan struct{})
 	go func() { _ = other.Serve(listener); close(served) }()
 	t.Cleanup(func() { other.Close(); <-served })
-	s := serverFor(t, nil)
+	s := serverFor(t, func(o *Options) { o.Policy.BareLF = LinesKeep })
 
 	random := rand.New(rand.NewPCG(3, 4))
 	pieces := []string{"\r\n", "\n", ".", "..", "x", "\r\n.", "\r\n..", "\n.\n", "\x00", "text", " ", "\r\n.\n"}

@@ -28,6 +28,22 @@ type Domain struct {
 	Recipients []string
 	// TagSeparator is what separates a tag from the rest of a local part: "" means "+", NoTags that there are none.
 	TagSeparator string
+	// CaseSensitive makes patterns match local parts only in the case they are written in. Postmaster is postmaster in
+	// any case.
+	CaseSensitive bool
+	// Blocked are patterns of local parts that are refused, whatever else accepts them.
+	Blocked []string
+	// File names a file with more Recipients, one pattern a line; empty lines and lines that start with # do not count.
+	// It is read again when it has changed. With a File or a Callout, no Recipients means none besides theirs.
+	// Only a Directory reads it.
+	File string
+	// Callout asks somebody else for recipients that neither Recipients nor File has; nil: nobody. Only a Directory does.
+	Callout *Callout
+	// Quota is the number of messages that one recipient gets in an hour; more get 450 4.2.1. 0: no limit. Only a
+	// Directory counts.
+	Quota int
+	// Guard protects the pattern for everything; nil: it does not. Only a Directory has it.
+	Guard *Guard
 }
 
 // NoTags as a TagSeparator switches tags off.
@@ -54,10 +70,10 @@ type Domains struct {
 
 // domain is a compiled Domain.
 type domain struct {
-	separator string
-	all       bool
-	exact     map[string]struct{}
-	patterns  []localPattern
+	separator  string
+	recipients *localPatterns
+	blocked    *localPatterns
+	live       *liveDomain // nil in a Domains of its own
 }
 
 // NewDomains compiles the configured domains. Its error lists every mistake, one a line, each with the domain, the
@@ -76,14 +92,26 @@ func NewDomains(configured []Domain) (*Domains, error) {
 	return d, nil
 }
 
+// tableOf returns the table that a configured name belongs to, and its key there, not yet checked.
+func (d *Domains) tableOf(configured string) (table map[string]*domain, base string) {
+	if rest, ok := strings.CutPrefix(configured, "**."); ok {
+		return d.anyDepth, rest
+	} else if rest, ok := strings.CutPrefix(configured, "*."); ok {
+		return d.oneLevel, rest
+	}
+	return d.exact, configured
+}
+
+// compiled returns the domain of a name as it was configured.
+func (d *Domains) compiled(configured string) *domain {
+	table, base := d.tableOf(configured)
+	name, _ := parseDomain(base) // it was compiled
+	return table[name]
+}
+
 // add compiles one domain into the table it belongs to.
 func (d *Domains) add(c Domain) error {
-	table, base := d.exact, c.Name
-	if rest, ok := strings.CutPrefix(c.Name, "**."); ok {
-		table, base = d.anyDepth, rest
-	} else if rest, ok := strings.CutPrefix(c.Name, "*."); ok {
-		table, base = d.oneLevel, rest
-	}
+	table, base := d.tableOf(c.Name)
 	name, err := parseDomain(base)
 	if err != nil {
 		return fmt.Errorf("domain %q: %w; write a name like example.com, *.example.com or **.example.com", c.Name, err)
@@ -103,7 +131,11 @@ func (d *Domains) add(c Domain) error {
 }
 
 func compileDomain(c Domain) (*domain, error) {
-	compiled := &domain{separator: c.TagSeparator, all: len(c.Recipients) == 0, exact: make(map[string]struct{}, len(c.Recipients))}
+	compiled := &domain{
+		separator:  c.TagSeparator,
+		recipients: newLocalPatterns(c.CaseSensitive, len(c.Recipients)), blocked: newLocalPatterns(c.CaseSensitive, len(c.Blocked)),
+	}
+	compiled.recipients.all = len(c.Recipients) == 0 && c.File == "" && c.Callout == nil
 	switch c.TagSeparator {
 	case "":
 		compiled.separator = "+"
@@ -115,34 +147,69 @@ func compileDomain(c Domain) (*domain, error) {
 		}
 	}
 	var errs []error
-	for _, pattern := range c.Recipients {
-		if err := compiled.add(pattern); err != nil {
-			errs = append(errs, fmt.Errorf("domain %q, recipient %q: %w", c.Name, pattern, err))
+	add := func(to *localPatterns, what string, patterns []string) {
+		for _, pattern := range patterns {
+			if err := to.add(pattern); err != nil {
+				errs = append(errs, fmt.Errorf("domain %q, %s %q: %w", c.Name, what, pattern, err))
+			}
 		}
 	}
+	add(compiled.recipients, "recipient", c.Recipients)
+	add(compiled.blocked, "blocked recipient", c.Blocked)
 	return compiled, errors.Join(errs...)
 }
 
 // Accepts implements Recipients.
 func (d *Domains) Accepts(_ context.Context, rcpt Address) (pipeline.Recipient, error) {
-	name := rcpt.Domain
-	if name == "" && d.home != "" { // only <postmaster> has no domain
-		return pipeline.Recipient{Address: rcpt.wire + "@" + d.home, Local: rcpt.Local, Domain: d.home}, nil
+	f, err := d.find(rcpt)
+	if err != nil {
+		return pipeline.Recipient{}, err
 	}
-	dom := d.find(name)
-	if dom == nil {
-		return pipeline.Recipient{}, replyRelayRefused
-	}
-	local, tag := dom.split(rcpt.Local)
-	captures, ok := dom.match(rcpt.Local, local)
-	if !ok && !strings.EqualFold(local, "postmaster") {
+	if !f.known && !f.domain.recipients.all {
 		return pipeline.Recipient{}, replyUnknownRecipient
 	}
-	return pipeline.Recipient{Address: rcpt.String(), Local: local, Tag: tag, Domain: name, Captures: captures}, nil
+	return f.recipient, nil
 }
 
-// find returns the configured domain that a name belongs to, or nil.
-func (d *Domains) find(name string) *domain {
+// found is what the configuration says of an address.
+type found struct {
+	recipient pipeline.Recipient
+	domain    *domain
+	whole     string // the local part, with its tag
+	// known says that a pattern has it, or that it is a postmaster; not the pattern for everything.
+	known, postmaster bool
+}
+
+// find looks an address up. Its error is a reply that nothing can change.
+func (d *Domains) find(rcpt Address) (found, error) {
+	name := rcpt.Domain
+	if name == "" && d.home != "" { // only <postmaster> has no domain
+		return found{
+			recipient: pipeline.Recipient{Address: rcpt.wire + "@" + d.home, Local: rcpt.Local, Domain: d.home},
+			domain:    d.domainOf(d.home), whole: rcpt.Local, known: true, postmaster: true,
+		}, nil
+	}
+	dom := d.domainOf(name)
+	if dom == nil {
+		return found{}, replyRelayRefused
+	}
+	local, tag := dom.split(rcpt.Local)
+	f := found{
+		recipient: pipeline.Recipient{Address: rcpt.String(), Local: local, Tag: tag, Domain: name},
+		domain:    dom, whole: rcpt.Local, postmaster: isPostmaster(local),
+	}
+	if !f.postmaster {
+		if _, blocked := dom.blocked.match(rcpt.Local, local); blocked || dom.blocked.all {
+			return found{}, replyBlockedRecipient
+		}
+	}
+	f.recipient.Captures, f.known = dom.recipients.match(rcpt.Local, local)
+	f.known = f.known || f.postmaster
+	return f, nil
+}
+
+// domainOf returns the configured domain that a name belongs to, or nil.
+func (d *Domains) domainOf(name string) *domain {
 	if dom := d.exact[name]; dom != nil {
 		return dom
 	}
@@ -168,26 +235,5 @@ func (d *domain) split(local string) (base, tag string) {
 	return local, ""
 }
 
-// match reports whether the local part is accepted, whole or without its tag, and what the pattern captured.
-func (d *domain) match(whole, base string) (map[string]string, bool) {
-	if d.all {
-		return nil, true
-	}
-	if len(d.exact) > 0 {
-		if _, ok := d.exact[foldLocal(whole)]; ok {
-			return nil, true
-		}
-		if _, ok := d.exact[foldLocal(base)]; ok {
-			return nil, true
-		}
-	}
-	for _, p := range d.patterns {
-		if captures, ok := p.match(whole); ok {
-			return captures, true
-		}
-		if captures, ok := p.match(base); ok && base != whole {
-			return captures, true
-		}
-	}
-	return nil, false
-}
+// isPostmaster reports whether it is the local part that is accepted everywhere (RFC 5321 4.5.1).
+func isPostmaster(local string) bool { return strings.EqualFold(local, "postmaster") }

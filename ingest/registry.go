@@ -7,20 +7,27 @@ import (
 
 // registry knows every connection: it counts them against the limits and reaches them when the server drains.
 type registry struct {
-	limit, limitPerIP int
+	limit, limitPerIP, limitPerNetwork int // the last two: 0 is no limit
 
 	mu       sync.Mutex
 	reserved int // goroutines, with those that only say 421
-	conns    map[*wire]netip.Prefix
-	perIP    map[netip.Prefix]int
+	conns    map[*wire]clientKeys
+	counts   map[netip.Prefix]int
 	draining bool
 }
+
+// clientKeys are what a client is counted by: its address (IPv6: the /64 that one client usually owns) and the network
+// around it, an IPv4 /24 or an IPv6 /48. Zero as long as a connection is not counted by its client.
+type clientKeys struct{ address, network netip.Prefix }
 
 // refusals is how many connections beyond the limit may be in the middle of being told 421.
 const refusals = 64
 
-func newRegistry(limit, limitPerIP int) *registry {
-	return &registry{limit: limit, limitPerIP: limitPerIP, conns: make(map[*wire]netip.Prefix), perIP: make(map[netip.Prefix]int)}
+func newRegistry(l Limits) *registry {
+	return &registry{
+		limit: l.Connections, limitPerIP: l.ConnectionsPerIP, limitPerNetwork: l.ConnectionsPerNetwork,
+		conns: make(map[*wire]clientKeys), counts: make(map[netip.Prefix]int),
+	}
 }
 
 // reserve takes a place for a connection's goroutine; false means that not even a refusal can be afforded.
@@ -40,37 +47,58 @@ func (r *registry) release() {
 	r.reserved--
 }
 
-// enter registers a connection, or returns the reply that refuses it and the reason as a metric label.
-// It is asked in the connection's goroutine, where the client's address is known for certain.
-func (r *registry) enter(w *wire, ip netip.Addr) (refusal *Reply, reason string) {
-	key := ipKey(ip)
+// enter registers a connection, or returns the reply that refuses it.
+func (r *registry) enter(w *wire) *Reply {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.draining:
-		return replyDraining, "draining"
+		return replyDraining
 	case len(r.conns) >= r.limit:
-		return replyTooManyConnections, "limit"
-	case r.perIP[key] >= r.limitPerIP:
-		return replyTooManyFromIP, "limit_per_ip"
+		return replyTooManyConnections
 	}
-	r.conns[w] = key
-	r.perIP[key]++
-	return nil, ""
+	r.conns[w] = clientKeys{}
+	return nil
+}
+
+// identify counts a connection by its client, instead of the client it was counted by before; or it returns the reply
+// that refuses it. It is asked when the client's address is known for certain, behind a balancer too.
+func (r *registry) identify(w *wire, ip netip.Addr) *Reply {
+	keys := keysOf(ip)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget(r.conns[w])
+	r.conns[w] = clientKeys{}
+	switch {
+	case r.limitPerIP > 0 && r.counts[keys.address] >= r.limitPerIP:
+		return replyTooManyFromIP
+	case r.limitPerNetwork > 0 && r.counts[keys.network] >= r.limitPerNetwork:
+		return replyTooManyFromNetwork
+	}
+	r.conns[w] = keys
+	r.counts[keys.address]++
+	r.counts[keys.network]++
+	return nil
+}
+
+// forget takes a client's connection out of the counts.
+func (r *registry) forget(keys clientKeys) {
+	if keys == (clientKeys{}) {
+		return
+	}
+	for _, key := range []netip.Prefix{keys.address, keys.network} {
+		if r.counts[key]--; r.counts[key] == 0 {
+			delete(r.counts, key)
+		}
+	}
 }
 
 // leave forgets a connection; it does nothing for one that was refused.
 func (r *registry) leave(w *wire) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key, ok := r.conns[w]
-	if !ok {
-		return
-	}
+	r.forget(r.conns[w])
 	delete(r.conns, w)
-	if r.perIP[key]--; r.perIP[key] == 0 {
-		delete(r.perIP, key)
-	}
 }
 
 // drain lets no one in any more and wakes every session that is idle.
@@ -100,13 +128,20 @@ func (r *registry) open() float64 {
 	return float64(len(r.conns))
 }
 
-// ipKey is what connections are counted by: an IPv4 address, or the /64 that one IPv6 client usually owns.
-func ipKey(ip netip.Addr) netip.Prefix {
+// keysOf returns what a client is counted by. All of unknown address count together.
+func keysOf(ip netip.Addr) clientKeys {
 	ip = ip.Unmap().WithZone("")
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
+	switch {
+	case ip.Is4():
+		return clientKeys{prefixOf(ip, 32), prefixOf(ip, 24)}
+	case ip.Is6():
+		return clientKeys{prefixOf(ip, 64), prefixOf(ip, 48)}
 	}
-	prefix, _ := ip.Prefix(bits) // the zero address gives the zero prefix: all of unknown address count together
-	return prefix
+	unknown := netip.PrefixFrom(netip.IPv4Unspecified(), 32)
+	return clientKeys{unknown, netip.PrefixFrom(netip.IPv4Unspecified(), 24)}
+}
+
+func prefixOf(ip netip.Addr, bits int) netip.Prefix {
+	p, _ := ip.Prefix(bits) // the bits fit the family
+	return p
 }

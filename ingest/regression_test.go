@@ -132,7 +132,9 @@ func TestS3ErrorsOfTheSpoolAreTransientAndSecret(t *testing.T) {
 		"write":  func(s *memorySpool) { s.write = failWith(secret) },
 		"commit": func(s *memorySpool) { s.commit = failWith(secret) },
 		// A spool has no business with replies; one that returns a 5xx does not get it through.
-		"reply": func(s *memorySpool) { s.commit = failWith(fmt.Errorf("x: %w", &Reply{554, "5.0.0", "hunter2"})) },
+		"reply": func(s *memorySpool) {
+			s.commit = failWith(fmt.Errorf("x: %w", &Reply{Code: 554, Status: "5.0.0", Text: "hunter2"}))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -291,7 +293,7 @@ func TestS11BadAddressesAreRefused(t *testing.T) {
 func TestS12A421ClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	s := serverFor(t, func(o *Options) {
-		o.Recipients = recipientsFunc{o.Recipients, func() error { return &Reply{421, "4.7.0", "Go away"} }}
+		o.Recipients = recipientsFunc{o.Recipients, func() error { return &Reply{Code: 421, Status: "4.7.0", Text: "Go away"} }}
 	})
 	p := s.hello()
 	p.send("MAIL FROM:<>", "RCPT TO:<support@example.com>", "NOOP")

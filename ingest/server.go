@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -20,7 +21,9 @@ type Server struct {
 	opts      Options
 	listeners []*listener
 	registry  *registry
+	admission *admission
 	metrics   *metrics
+	refusals  refusalLog
 	entropy   *ulid.LockedMonotonicReader
 
 	base   context.Context // ends when Shutdown runs out of patience
@@ -40,6 +43,9 @@ type listener struct {
 	name     string
 	implicit bool
 	startTLS bool
+	lmtp     bool
+	proxy    []netip.Prefix
+	xclient  []netip.Prefix
 }
 
 // New checks the options, binds every listener and registers the metrics. Nothing is accepted before Start or Serve.
@@ -66,9 +72,9 @@ func newServer(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		opts:     opts,
-		registry: newRegistry(opts.Limits.Connections, opts.Limits.ConnectionsPerIP),
-		entropy:  &ulid.LockedMonotonicReader{MonotonicReader: ulid.Monotonic(bufio.NewReader(rand.Reader), 0)},
-		done:     make(chan struct{}),
+		registry: newRegistry(opts.Limits), admission: newAdmission(opts.Policy),
+		entropy: &ulid.LockedMonotonicReader{MonotonicReader: ulid.Monotonic(bufio.NewReader(rand.Reader), 0)},
+		done:    make(chan struct{}),
 	}
 	var err error
 	if s.metrics, err = newMetrics(opts.Registerer, s.registry.open); err != nil {
@@ -177,7 +183,7 @@ func (s *Server) accept(l *listener) {
 		}
 		delay = 0
 		if !s.registry.reserve() {
-			s.metrics.refused.WithLabelValues("overload").Inc()
+			s.metrics.refusals.WithLabelValues("overload").Inc()
 			_ = conn.Close()
 			continue
 		}
@@ -225,7 +231,10 @@ func (s *Server) newID() (string, error) {
 }
 
 func bind(l Listener, haveTLS bool) (*listener, error) {
-	bound := &listener{Listener: l.Open, name: l.Name, implicit: l.TLS == TLSImplicit, startTLS: l.TLS == TLSStartTLS && haveTLS}
+	bound := &listener{
+		Listener: l.Open, name: l.Name, implicit: l.TLS == TLSImplicit, startTLS: l.TLS == TLSStartTLS && haveTLS,
+		lmtp: l.Protocol == ProtocolLMTP, proxy: l.Proxy, xclient: l.Xclient,
+	}
 	if bound.Listener == nil {
 		var err error
 		if bound.Listener, err = net.Listen("tcp", l.Address); err != nil {

@@ -28,16 +28,19 @@ func TestNewRefusesBadOptions(t *testing.T) {
 	}
 	defer taken.Close()
 	for want, change := range map[string]func(*Options){
-		"no listeners":                           func(o *Options) { o.Listeners = nil },
-		"are required":                           func(o *Options) { o.Spool = nil },
-		`smtp hostname ""`:                       func(o *Options) { o.Hostname = "" },
-		"use the full name of this host":         func(o *Options) { o.Hostname = "mx example" },
-		"it has no name":                         func(o *Options) { o.Listeners[0].Name = "" },
-		`"a": protocol lmtp is not supported`:    func(o *Options) { o.Listeners[0].Protocol = ProtocolLMTP },
-		`"a": unknown protocol "pop3"; use smtp`: func(o *Options) { o.Listeners[0].Protocol = "pop3" },
-		`"a": unknown tls mode "ssl"`:            func(o *Options) { o.Listeners[0].TLS = "ssl" },
-		`"a": tls implicit needs a certificate`:  func(o *Options) { o.Listeners[0].TLS = TLSImplicit },
-		`"a": the name is used twice`:            func(o *Options) { o.Listeners = append(o.Listeners, o.Listeners[0]) },
+		"no listeners":                   func(o *Options) { o.Listeners = nil },
+		"are required":                   func(o *Options) { o.Spool = nil },
+		`smtp hostname ""`:               func(o *Options) { o.Hostname = "" },
+		"use the full name of this host": func(o *Options) { o.Hostname = "mx example" },
+		"it has no name":                 func(o *Options) { o.Listeners[0].Name = "" },
+		`"a": unknown protocol "pop3"; use smtp or lmtp`: func(o *Options) { o.Listeners[0].Protocol = "pop3" },
+		`"a": unknown tls mode "ssl"`:                    func(o *Options) { o.Listeners[0].TLS = "ssl" },
+		`"a": tls implicit needs a certificate`:          func(o *Options) { o.Listeners[0].TLS = TLSImplicit },
+		`"a": the name is used twice`:                    func(o *Options) { o.Listeners = append(o.Listeners, o.Listeners[0]) },
+		"need a Resolver":                                func(o *Options) { o.Policy.ReverseDNS = true },
+		`bare LF "drop" is unknown`:                      func(o *Options) { o.Policy.BareLF = "drop" },
+		`DNS list "a b"`:                                 func(o *Options) { o.Policy.Resolver, o.Policy.DNSLists = &fakeDNS{}, []DNSList{{Zone: "a b"}} },
+		"greylisting needs a Memory":                     func(o *Options) { o.Policy.Greylist.Delay = time.Minute },
 		`listener "b": listen tcp`: func(o *Options) {
 			o.Listeners = append(o.Listeners, Listener{Name: "b", Address: taken.Addr().String()})
 		},
@@ -305,7 +308,8 @@ func TestConnectionLimits(t *testing.T) {
 	t.Parallel()
 	for want, limits := range map[string]Limits{
 		"421 4.3.2 Too many connections; *":                   {Connections: 2},
-		"421 4.7.0 Too many connections from your network; *": {ConnectionsPerIP: 2},
+		"421 4.7.0 Too many connections from your address; *": {ConnectionsPerIP: 2},
+		"421 4.7.0 Too many connections from your network; *": {ConnectionsPerNetwork: 2},
 	} {
 		s := serverFor(t, func(o *Options) { o.Limits = limits })
 		first, second := s.hello(), s.hello()
@@ -335,7 +339,7 @@ func TestConnectionsAreCountedByNetwork(t *testing.T) {
 		{"2001:db8::1", "2001:db8:0:1::1", false},
 		{"fe80::1%eth0", "fe80::2%eth1", true},
 	} {
-		if got := ipKey(netip.MustParseAddr(c.a)) == ipKey(netip.MustParseAddr(c.b)); got != c.same {
+		if got := keysOf(netip.MustParseAddr(c.a)).address == keysOf(netip.MustParseAddr(c.b)).address; got != c.same {
 			t.Errorf("%s and %s: same %v", c.a, c.b, got)
 		}
 	}
@@ -384,39 +388,47 @@ func TestTraceField(t *testing.T) {
 	one := []pipeline.Recipient{{Address: "a@example.com"}}
 	for _, c := range []struct {
 		change   func(*pipeline.Envelope)
-		extended bool
+		protocol string
 		want     string
 	}{
 		{
-			func(*pipeline.Envelope) {}, true,
+			func(*pipeline.Envelope) {}, "ESMTP",
 			"Received: from client.example.org ([IPv6:2001:db8::1])\r\n\tby mx.example.com with ESMTP id ID" + date,
 		},
 		{
-			func(e *pipeline.Envelope) { e.Recipients = one }, false,
+			func(e *pipeline.Envelope) { e.Recipients = one }, "SMTP",
 			"Received: from client.example.org ([IPv6:2001:db8::1])\r\n\tby mx.example.com with SMTP id ID\r\n\tfor <a@example.com>" + date,
 		},
 		{
-			func(e *pipeline.Envelope) { e.Recipients = append(one, one...) }, true, // each must not learn of the other
+			func(e *pipeline.Envelope) { e.Recipients = append(one, one...) }, "ESMTP", // each must not learn of the other
 			"Received: from client.example.org ([IPv6:2001:db8::1])\r\n\tby mx.example.com with ESMTP id ID" + date,
 		},
 		{
-			func(e *pipeline.Envelope) { e.SMTPUTF8, e.Client.TLS = true, &pipeline.TLS{Cipher: "TLS_X"} }, true,
+			func(e *pipeline.Envelope) { e.SMTPUTF8, e.Client.TLS = true, &pipeline.TLS{Cipher: "TLS_X"} }, "ESMTP",
 			"Received: from client.example.org ([IPv6:2001:db8::1])\r\n\tby mx.example.com with UTF8SMTPS id ID\r\n\ttls TLS_X" + date,
 		},
 		{
 			func(e *pipeline.Envelope) {
 				e.Client.Helo, e.Client.IP = "x\r\nX-Evil: 1\x00 (;é", netip.MustParseAddr("::ffff:192.0.2.1")
-			}, true,
+			}, "ESMTP",
 			"Received: from x??X-Evil:?1????? ([192.0.2.1])\r\n\tby mx.example.com with ESMTP id ID" + date,
 		},
 		{
-			func(e *pipeline.Envelope) { e.Client = pipeline.Client{Helo: strings.Repeat("h", 300)} }, true,
+			func(e *pipeline.Envelope) { e.Client = pipeline.Client{Helo: strings.Repeat("h", 300)} }, "ESMTP",
 			"Received: from " + strings.Repeat("h", 255) + "\r\n\tby mx.example.com with ESMTP id ID" + date,
+		},
+		{
+			func(e *pipeline.Envelope) { e.Client.TLS = &pipeline.TLS{Cipher: "TLS_X"} }, "LMTP",
+			"Received: from client.example.org ([IPv6:2001:db8::1])\r\n\tby mx.example.com with LMTPS id ID\r\n\ttls TLS_X" + date,
+		},
+		{
+			func(e *pipeline.Envelope) { e.SMTPUTF8 = true }, "LMTP",
+			"Received: from client.example.org ([IPv6:2001:db8::1])\r\n\tby mx.example.com with UTF8LMTP id ID" + date,
 		},
 	} {
 		env := base
 		c.change(&env)
-		if diff := cmp.Diff(c.want, traceField(&env, c.extended)); diff != "" {
+		if diff := cmp.Diff(c.want, traceField(&env, c.protocol)); diff != "" {
 			t.Error(diff)
 		}
 	}

@@ -24,8 +24,20 @@ type session struct {
 	client pipeline.Client
 	// extended says that the client sent EHLO, not HELO. Client.Helo is "" before either.
 	extended bool
+	// xhelo is the name that XCLIENT gave for the client; it stands in for what the relay says of itself.
+	xhelo string
+	// mayXclient says that the connection comes from a trusted relay.
+	mayXclient bool
+	// exempt says that the client is on the allow list.
+	exempt     bool
+	reputation *reputation // nil before the first recipient
 	// tx is the transaction under way, or nil.
 	tx *transaction
+
+	began        time.Time
+	transactions int  // begun
+	unknown      int  // recipients refused as unknown
+	slow         bool // the read under way ends early because the message comes too slowly
 
 	errors  int  // 5xx replies since the last accepted message
 	idle    int  // commands since the last accepted message that did not carry one
@@ -35,7 +47,7 @@ type session struct {
 }
 
 func newSession(srv *Server, lst *listener, conn net.Conn) *session {
-	s := &session{srv: srv, lst: lst, wire: newWire(conn, srv.opts.Timeouts.Write)}
+	s := &session{srv: srv, lst: lst, wire: newWire(conn, srv.opts.Timeouts.Write), began: time.Now()}
 	s.client.IP, s.client.Port = remote(conn)
 	s.log = srv.opts.Log.With("listener", lst.name, "client", s.client.IP)
 	return s
@@ -43,26 +55,26 @@ func newSession(srv *Server, lst *listener, conn net.Conn) *session {
 
 // run serves the connection and closes it, whatever happens.
 func (s *session) run(ctx context.Context) {
-	if refusal, reason := s.srv.registry.enter(s.wire, s.client.IP); refusal != nil {
-		s.srv.metrics.refused.WithLabelValues(reason).Inc()
-		s.log.Debug("connection refused", "reason", reason)
-		if !s.lst.implicit { // under implicit TLS nobody would understand it
-			s.wire.write(refusal.line())
-		}
+	if refusal := s.srv.registry.enter(s.wire); refusal != nil {
+		s.refuse(refusal, nil)
 		s.wire.close(false)
 		return
 	}
 	defer s.srv.registry.leave(s.wire)
 	defer func() { s.wire.close(s.linger) }()
-	s.srv.metrics.sessions.WithLabelValues(s.lst.name).Inc()
-	s.log.Debug("session begins")
-	defer s.log.Debug("session ends")
 	defer s.guard(func() { s.abandon("the session ended") })
 	s.guard(func() { s.serve(ctx) })
 }
 
 // serve is the session proper.
 func (s *session) serve(ctx context.Context) {
+	if len(s.lst.proxy) > 0 && !s.proxied() || !s.admitClient() {
+		return
+	}
+	s.mayXclient = contains(s.lst.xclient, s.client.IP)
+	s.srv.metrics.sessions.WithLabelValues(s.lst.name).Inc()
+	s.log.Debug("session begins")
+	defer func() { s.log.Debug("session ends") }()
 	if s.lst.implicit && !s.handshake(ctx) {
 		return
 	}
@@ -97,23 +109,31 @@ func (s *session) guard(f func()) {
 // greet sends the greeting, or refuses a client that does not wait for it.
 func (s *session) greet() {
 	s.due = true
-	if delay := s.srv.opts.Timeouts.GreetDelay; delay > 0 {
+	if delay := s.srv.opts.Timeouts.GreetDelay; delay > 0 && !s.exempt {
 		switch quiet, err := s.wire.quiet(delay); {
 		case err != nil:
 			s.lost(err)
 			return
 		case !quiet:
-			s.srv.metrics.refused.WithLabelValues("early_talker").Inc()
 			s.reply(replyEarlyTalker)
 			return
 		}
 	}
-	s.reply(&Reply{Code: 220, Text: s.srv.opts.Hostname + " ESMTP mxhook"})
+	s.reply(s.greeting())
+}
+
+func (s *session) greeting() *Reply {
+	protocol := " ESMTP"
+	if s.lst.lmtp {
+		protocol = " LMTP"
+	}
+	return &Reply{Code: 220, Text: s.srv.opts.Hostname + protocol + " mxhook"}
 }
 
 // step reads one command and answers it.
 func (s *session) step(ctx context.Context) {
-	line, bare, err := s.wire.line(s.srv.opts.Limits.CommandLine, time.Now().Add(s.srv.opts.Timeouts.Command), s.tx == nil)
+	s.slow = false
+	line, bare, err := s.wire.line(s.srv.opts.Limits.CommandLine, s.commandDeadline(), s.tx == nil)
 	s.due = true
 	switch {
 	case errors.Is(err, errLineTooLong):
@@ -131,6 +151,15 @@ func (s *session) step(ctx context.Context) {
 	}
 }
 
+// commandDeadline is when the next command must have arrived. A transaction under way may outlive the session's time.
+func (s *session) commandDeadline() time.Time {
+	deadline := time.Now().Add(s.srv.opts.Timeouts.Command)
+	if end, bounded := s.lastMoment(); bounded && s.tx == nil && end.Before(deadline) {
+		return end
+	}
+	return deadline
+}
+
 // lost ends the session after a read that failed. What is left of the stream is never looked at: after half a message
 // nobody knows any more what is a command.
 func (s *session) lost(err error) {
@@ -140,26 +169,70 @@ func (s *session) lost(err error) {
 		s.abandon("shutdown")
 		s.reply(replyDraining)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.abandon("timeout")
-		s.reply(replyTimeout)
+		r := replyTimeout
+		if end, bounded := s.lastMoment(); s.slow {
+			r = replyTooSlow
+		} else if bounded && s.tx == nil && !time.Now().Before(end) {
+			r = replySessionTooLong
+		}
+		s.abandon(r.Reason)
+		s.reply(r)
 	default:
 		s.abandon("connection lost: " + err.Error())
 		s.due = false
 	}
 }
 
-// reply answers the client. Too many refusals become the end of the session, and so does every 421.
-func (s *session) reply(r *Reply) {
+// lastMoment is when the session has lasted long enough, if there is such a time.
+func (s *session) lastMoment() (end time.Time, bounded bool) {
+	limit := s.srv.opts.Timeouts.Session
+	return s.began.Add(limit), limit > 0
+}
+
+// refuse ends a session that has not begun. Under implicit TLS nobody would understand a reply in clear text.
+func (s *session) refuse(r *Reply, cause error) {
+	s.closing = true
+	s.srv.refused(s.log, r, "", cause)
+	if !s.lst.implicit || s.client.TLS != nil {
+		s.wire.write(r.line())
+	}
+}
+
+// reply answers the client.
+func (s *session) reply(r *Reply) { s.replies(r, 1) }
+
+// replies answers the client with n equal replies, which count as one. Too many refusals become the end of the session,
+// and so does every 421.
+func (s *session) replies(r *Reply, n int) {
 	if r.Code >= 500 && r != replyTooLarge {
 		if s.errors++; s.errors > s.srv.opts.Limits.Errors {
-			r = replyTooManyErrors
+			r, n = replyTooManyErrors, 1
 		}
 	}
 	if r.Code == 421 {
 		s.closing, s.linger = true, true
+		n = 1
+	}
+	if r.Code >= 400 {
+		s.srv.refused(s.log, r, s.messageID(), nil)
+	}
+	if tarpit := s.srv.admission.Tarpit; tarpit > 0 && s.errors >= tarpitFrom && r.Code >= 500 && !s.exempt {
+		s.wait(tarpit)
 	}
 	s.due = false
-	s.wire.write(r.line())
+	for range n {
+		s.wire.write(r.line())
+	}
+}
+
+// tarpitFrom is the number of 5xx replies since the last accepted message from which on they are slow.
+const tarpitFrom = 3
+
+// wait makes the client wait, with its replies up to now in hand. It ends early when the server drains.
+func (s *session) wait(d time.Duration) {
+	if s.wire.flush() == nil {
+		s.srv.pause(d)
+	}
 }
 
 // handshake turns TLS on, and forgets what was said before (RFC 3207 4.2). When it fails the session is over: nothing

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -48,7 +47,7 @@ func TestOctetsAreKept(t *testing.T) {
 		string(every) + "\r\n", "\x00\r\n", "a\rb\nc\r\n", strings.Repeat("\r", 3*bufferSize) + "\r\n", strings.Repeat("\r\n", bufferSize),
 		strings.Repeat("\r\n.", bufferSize) + "\r\n",
 	} {
-		s := serverFor(t, nil)
+		s := serverFor(t, func(o *Options) { o.Policy.BareLF = LinesKeep })
 		p := s.transaction()
 		p.raw(fmt.Sprintf("BDAT %d LAST\r\n%s", len(content), content))
 		p.expect("250 *")
@@ -257,10 +256,10 @@ func TestReplyLineIsSafe(t *testing.T) {
 		reply Reply
 		want  string
 	}{
-		{Reply{550, "5.1.1", "No"}, "550 5.1.1 No\r\n"},
-		{Reply{354, "", "Go"}, "354 Go\r\n"},
-		{Reply{550, "5.1.1", "a\r\n250 b\x00é"}, "550 5.1.1 a??250 b???\r\n"},
-		{Reply{550, "", strings.Repeat("x", 600)}, "550 " + strings.Repeat("x", maxReplyText) + "\r\n"},
+		{Reply{Code: 550, Status: "5.1.1", Text: "No"}, "550 5.1.1 No\r\n"},
+		{Reply{Code: 354, Status: "", Text: "Go"}, "354 Go\r\n"},
+		{Reply{Code: 550, Status: "5.1.1", Text: "a\r\n250 b\x00é"}, "550 5.1.1 a??250 b???\r\n"},
+		{Reply{Code: 550, Status: "", Text: strings.Repeat("x", 600)}, "550 " + strings.Repeat("x", maxReplyText) + "\r\n"},
 	} {
 		if got := c.reply.line(); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
@@ -362,29 +361,27 @@ func playOctets(t *testing.T, octets []byte, step int) string {
 	return replies
 }
 
-// dialogOctets returns what the client sends in each script.
+// dialogOctets returns what the client sends in each case.
 func dialogOctets(t testing.TB) [][]byte {
 	t.Helper()
 	files, _ := filepath.Glob("testdata/*.dialog")
 	var all [][]byte
 	for _, file := range files {
-		script, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var octets []byte
-		for line := range strings.SplitSeq(string(script), "\n") {
-			if text, ok := strings.CutPrefix(line, "C: "); ok {
-				octets = append(octets, text+"\r\n"...)
-			} else if quoted, ok := strings.CutPrefix(line, "c: "); ok {
-				text, err := unquote(quoted)
-				if err != nil {
-					t.Fatal(err)
+		for _, c := range readDialogs(t, file) {
+			var octets []byte
+			for _, line := range c.lines {
+				if text, ok := strings.CutPrefix(line, "C: "); ok {
+					octets = append(octets, text+"\r\n"...)
+				} else if quoted, ok := strings.CutPrefix(line, "c: "); ok {
+					text, err := unquote(quoted)
+					if err != nil {
+						t.Fatal(err)
+					}
+					octets = append(octets, text...)
 				}
-				octets = append(octets, text...)
 			}
+			all = append(all, octets)
 		}
-		all = append(all, octets)
 	}
 	return all
 }

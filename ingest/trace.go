@@ -8,14 +8,14 @@ import (
 )
 
 // traceField makes our Received field (RFC 5321 4.4), folded and ending in CRLF. The recipient is named only when
-// there is exactly one: with more, each would learn of the others. extended says that the client sent EHLO.
-func traceField(env *pipeline.Envelope, extended bool) string {
+// there is exactly one: with more, each would learn of the others. protocol is "SMTP", "ESMTP" or "LMTP".
+func traceField(env *pipeline.Envelope, protocol string) string {
 	var b strings.Builder
 	b.WriteString("Received: from " + traceHelo(env.Client.Helo))
 	if env.Client.IP.IsValid() {
 		b.WriteString(" (" + addressLiteral(env.Client.IP.Unmap().WithZone("")) + ")")
 	}
-	b.WriteString("\r\n\tby " + env.Hostname + " with " + traceProtocol(env, extended) + " id " + env.ID)
+	b.WriteString("\r\n\tby " + env.Hostname + " with " + traceProtocol(env, protocol) + " id " + env.ID)
 	if len(env.Recipients) == 1 {
 		b.WriteString("\r\n\tfor <" + env.Recipients[0].Address + ">")
 	}
@@ -27,20 +27,17 @@ func traceField(env *pipeline.Envelope, extended bool) string {
 }
 
 // traceProtocol is the name of the protocol in IANA's registry of mail transmission types (RFC 3848, RFC 6531 4.3).
-func traceProtocol(env *pipeline.Envelope, extended bool) string {
-	name := "SMTP"
+func traceProtocol(env *pipeline.Envelope, protocol string) string {
 	switch {
-	case !extended:
-		return name // there is no name for HELO under TLS
+	case protocol == "SMTP":
+		return protocol // there is no name for HELO under TLS
 	case env.SMTPUTF8:
-		name = "UTF8SMTP"
-	default:
-		name = "ESMTP"
+		protocol = "UTF8" + strings.TrimPrefix(protocol, "E")
 	}
 	if env.Client.TLS != nil {
-		name += "S"
+		protocol += "S"
 	}
-	return name
+	return protocol
 }
 
 // traceHelo makes the client's name for itself safe inside the field: what cannot stand in a domain or an address

@@ -16,13 +16,17 @@ type transaction struct {
 	reversePath Address
 	recipients  []pipeline.Recipient
 	asking      *Transaction // nil before the first recipient
-	asked       int // RCPT commands
-	deferred    int // RCPT commands that got a 4xx from Recipients
+	asked       int          // RCPT commands
+	accepted    int          // RCPT commands that got a 250
+	deferred    int          // RCPT commands that got a 4xx from Recipients
 
-	size int64 // as declared, 0 without
-	body string
-	utf8 bool
+	size       int64 // as declared, 0 without
+	body       string
+	utf8       bool
+	ret, envID string // RFC 3461
+	requireTLS bool   // RFC 8689
 
+	lines    lineEnds
 	limit    int64 // of the message
 	bdat     bool  // BDAT was used
 	until    time.Time
@@ -36,6 +40,7 @@ type transaction struct {
 
 // add keeps a recipient, once.
 func (t *transaction) add(rcpt pipeline.Recipient) {
+	t.accepted++
 	for i := range t.recipients {
 		if t.recipients[i].Address == rcpt.Address {
 			return
@@ -53,6 +58,11 @@ func (t *transaction) take(p []byte) {
 	case t.received+int64(len(p)) > t.limit:
 		t.fail(replyTooLarge, nil)
 		t.drained = t.received + int64(len(p)) - t.limit
+		return
+	}
+	if r := t.lines.check(p); r != nil {
+		t.fail(r, nil)
+		t.drained = int64(len(p))
 		return
 	}
 	if _, err := t.writer.Write(p); err != nil {
@@ -80,6 +90,9 @@ func (t *transaction) abort() {
 func (s *session) begin(ctx context.Context) {
 	tx, timeouts := s.tx, s.srv.opts.Timeouts
 	tx.limit = s.srv.opts.Limits.MessageSize
+	if p := &s.srv.admission.Policy; tx.body != "BINARYMIME" {
+		tx.lines = lineEnds{refuseLF: p.BareLF != LinesKeep, refuseCR: p.BareCR == LinesReject}
+	}
 	tx.until = time.Now().Add(timeouts.Transfer)
 	// Commit comes on top of the transfer and has a limit of its own.
 	ctx, tx.cancel = context.WithTimeout(ctx, timeouts.Transfer+2*timeouts.Spool)
@@ -109,8 +122,11 @@ func (s *session) envelope() pipeline.Envelope {
 		ReceivedAt:  s.srv.opts.Now().UTC(),
 		BodyType:    tx.body,
 		SMTPUTF8:    tx.utf8,
+		Ret:         tx.ret,
+		EnvID:       tx.envID,
+		RequireTLS:  tx.requireTLS,
 	}
-	env.Received = traceField(&env, s.extended)
+	env.Received = traceField(&env, s.protocol())
 	return env
 }
 
@@ -119,6 +135,9 @@ func (s *session) envelope() pipeline.Envelope {
 func (s *session) finish(ctx context.Context) {
 	tx := s.tx
 	start := time.Now()
+	if r := tx.lines.end(); r != nil && tx.failed == nil {
+		tx.fail(r, nil)
+	}
 	if tx.failed == nil {
 		ctx, cancel := context.WithTimeout(ctx, s.srv.opts.Timeouts.Spool)
 		defer cancel()
@@ -129,17 +148,27 @@ func (s *session) finish(ctx context.Context) {
 		}
 	}
 	s.srv.metrics.finalReply.Observe(time.Since(start).Seconds())
-	if tx.failed != nil {
-		s.finishWith(tx.failed, tx.cause)
-	} else {
+	r, n := tx.failed, s.finalReplies()
+	if r == nil {
 		s.srv.metrics.bytes.Add(float64(tx.received))
 		s.idle, s.errors = 0, 0
-		s.finishWith(replyQueued(tx.id), nil)
+		r = replyQueued(tx.id)
 	}
+	s.end(r, "", tx.cause)
+	s.replies(r, n)
 	_ = s.wire.flush()
 }
 
-// finishWith ends the transaction with its last reply.
+// finalReplies is how many replies follow the end of the data: one, or with LMTP one for each RCPT that got a 250, in
+// their order (RFC 2033 4.2). They are all the same, because the queue takes a message as a whole.
+func (s *session) finalReplies() int {
+	if s.lst.lmtp {
+		return s.tx.accepted
+	}
+	return 1
+}
+
+// finishWith ends the transaction with its last reply, before there was data.
 func (s *session) finishWith(r *Reply, cause error) {
 	s.end(r, "", cause)
 	s.reply(r)

@@ -46,7 +46,7 @@ type wire struct {
 }
 
 func newWire(conn net.Conn, writeTimeout time.Duration) *wire {
-	return &wire{conn: conn, raw: conn, writeTimeout: writeTimeout, buf: make([]byte, bufferSize)}
+	return &wire{conn: conn, raw: conn, writeTimeout: writeTimeout}
 }
 
 // buffered returns the octets that were read and not consumed.
@@ -76,6 +76,9 @@ func (w *wire) fill(deadline time.Time, idle bool) error {
 	if err := w.arm(deadline, idle); err != nil {
 		return err
 	}
+	if w.buf == nil { // a connection that is refused needs none
+		w.buf = make([]byte, bufferSize)
+	}
 	n, err := w.conn.Read(w.buf[w.w:])
 	drained := w.disarm()
 	w.w += n
@@ -87,6 +90,18 @@ func (w *wire) fill(deadline time.Time, idle bool) error {
 	case n > 0:
 		return nil
 	case idle && drained && errors.Is(err, os.ErrDeadlineExceeded):
+		return errDraining
+	}
+	return err
+}
+
+// readFirst lets read take what comes before everything else off the connection itself. It must not take more.
+func (w *wire) readFirst(deadline time.Time, read func(io.Reader) error) error {
+	if err := w.arm(deadline, true); err != nil {
+		return err
+	}
+	err := read(w.raw)
+	if drained := w.disarm(); drained && errors.Is(err, os.ErrDeadlineExceeded) {
 		return errDraining
 	}
 	return err
