@@ -19,6 +19,6 @@ COPY --from=build /mxhook /usr/bin/mxhook
 USER 65532:65532
 VOLUME /var/lib/mxhook
 EXPOSE 25 8025
-HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["/usr/bin/mxhook", "health"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["/usr/bin/mxhook", "health", "--live", "-c", "/etc/mxhook/mxhook.yaml"]
 ENTRYPOINT ["/usr/bin/mxhook"]
 CMD ["serve", "-c", "/etc/mxhook/mxhook.yaml"]

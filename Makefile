@@ -6,7 +6,7 @@ VERSION ?= dev
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: test check race vet lint format layers interop bench build deps tools clean
+.PHONY: test check race vet lint format layers bench build deps tools clean
 
 # All tests, with the real senders and receivers they need; installs those on Debian.
 test: deps

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -30,7 +31,7 @@ type DeadFilter struct {
 type Store interface {
 	// DeadLetters returns the newest first, their messages without octets.
 	DeadLetters(ctx context.Context, f DeadFilter) ([]*pipeline.DeadLetter, error)
-	// DeadLetter returns one with the message's octets.
+	// DeadLetter returns one with the message's octets, which is only for those who want them.
 	DeadLetter(ctx context.Context, id string) (*pipeline.DeadLetter, error)
 	// ReplayDead makes a new delivery of it, to the sink named or, when that is "", to its own, and removes it. A message
 	// that never had a sink, and gets none here, is processed again from the start.
@@ -46,6 +47,10 @@ type Options struct {
 	// Token is what a request must carry as `Authorization: Bearer ...`; "" asks for none.
 	Token string
 	Log   *slog.Logger
+	// Reload makes the instance read its configuration again, and returns the number of the generation in force;
+	// Generation returns that number. Both nil: there is nothing to reload.
+	Reload     func(ctx context.Context) (int, error)
+	Generation func() int
 }
 
 // API serves /api/v1/. Safe for concurrent use.
@@ -63,6 +68,10 @@ func New(o Options) *API {
 	mux.HandleFunc("GET /api/v1/dead/{id}/mail", a.mail)
 	mux.HandleFunc("POST /api/v1/dead/{id}/replay", a.replay)
 	mux.HandleFunc("DELETE /api/v1/dead/{id}", a.drop)
+	if o.Reload != nil {
+		mux.HandleFunc("GET /api/v1/config", a.generation)
+		mux.HandleFunc("POST /api/v1/config/reload", a.reload)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "no such resource: "+r.Method+" "+r.URL.Path)
 	})
@@ -82,8 +91,21 @@ func (a *API) authorize(next http.Handler) http.Handler {
 			fail(w, http.StatusUnauthorized, "the API needs the token of `ops.token`: set MXHOOK_OPS_TOKEN or --token")
 			return
 		}
+		if a.opts.Token == "" && !local(r.Host) {
+			fail(w, http.StatusForbidden, "without `ops.token` the API answers to localhost and to addresses only, not to names: set a token")
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// local reports whether a request was sent to an address or to localhost. A name of somebody else's may have been pointed
+// at us, so that a page of theirs in the operator's browser passes for ours (DNS rebinding).
+func local(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
 // DeadLetter is a dead letter as the API shows it.
@@ -153,12 +175,27 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) show(w http.ResponseWriter, r *http.Request) {
-	l, err := a.opts.Store.DeadLetter(r.Context(), r.PathValue("id"))
+	l, err := a.find(r.Context(), r.PathValue("id"))
 	if err != nil {
 		a.failErr(w, r, err)
 		return
 	}
 	reply(w, http.StatusOK, view(l))
+}
+
+// find returns a dead letter without the octets of its message. A delivery id begins with the message id.
+func (a *API) find(ctx context.Context, id string) (*pipeline.DeadLetter, error) {
+	message, _, _ := strings.Cut(id, ".")
+	letters, err := a.opts.Store.DeadLetters(ctx, DeadFilter{Message: message, Limit: maxLimit})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range letters {
+		if l.Delivery.ID == id {
+			return l, nil
+		}
+	}
+	return nil, pipeline.ErrNotFound
 }
 
 // mail answers with the message's octets as received, as a download: never something a browser would render.
@@ -190,7 +227,7 @@ func (a *API) replay(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if body.Sink == "" {
-		l, err := a.opts.Store.DeadLetter(r.Context(), id)
+		l, err := a.find(r.Context(), id)
 		if err != nil {
 			a.failErr(w, r, err)
 			return

@@ -25,7 +25,7 @@ type memoryStore struct {
 
 func (s *memoryStore) DeadLetters(_ context.Context, f DeadFilter) ([]*pipeline.DeadLetter, error) {
 	s.filter = f
-	if s.letter == nil {
+	if s.letter == nil || (f.Message != "" && f.Message != s.letter.Delivery.Message.Envelope.ID) {
 		return nil, s.err
 	}
 	return []*pipeline.DeadLetter{s.letter}, s.err
@@ -138,6 +138,36 @@ func TestTheTokenIsAskedFor(t *testing.T) {
 	c.Token = "wrong"
 	if _, err := c.DeadLetters(t.Context(), DeadFilter{}); err == nil || !strings.Contains(err.Error(), "ops.token") {
 		t.Errorf("with a wrong token: %v", err)
+	}
+}
+
+func TestAForeignNameIsNotAnsweredWithoutAToken(t *testing.T) {
+	_, c, srv := newTestAPI(t, "")
+	ask := func(host, token string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/api/v1/dead", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := c.HTTP.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	for host, want := range map[string]int{
+		"localhost:8025": 200, "127.0.0.1": 200, "[::1]:8025": 200, "rebound.example": 403, "rebound.example:8025": 403, "localhost.example": 403,
+	} {
+		if got := ask(host, ""); got != want {
+			t.Errorf("Host %s: status %d, want %d", host, got, want)
+		}
+	}
+	_, c, srv = newTestAPI(t, "secret")
+	if got := ask("mxhook.internal", "secret"); got != 200 {
+		t.Errorf("with the token: status %d, want 200", got)
 	}
 }
 

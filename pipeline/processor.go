@@ -57,8 +57,9 @@ func NewProcessor(o ProcessorOptions) *Processor {
 	return p
 }
 
-// settleTimeout bounds how long writing deliveries down may take once we are asked to stop.
-const settleTimeout = 10 * time.Second
+// settleTimeout bounds how long it may take to write down what was not delivered. When it runs out the message is processed
+// again, and the sinks that have taken it see it twice, under the same delivery id.
+const settleTimeout = time.Minute
 
 // Process handles one message. nil means that every delivery of it is done or durably written down, so that the message
 // may be settled; an error means that it should be processed again, under the same delivery ids.
@@ -142,34 +143,41 @@ func (p *Processor) firstAttempts(ctx context.Context, plan *Plan, ds []*Deliver
 	return verdicts
 }
 
-// settle writes down what was not delivered, and says what became of the message as a whole.
+// settle writes down what was not delivered, and says what became of the message as a whole. Dead letters come last: if
+// something before them fails, the message is processed again, and what would then succeed must not be among the dead.
 func (p *Processor) settle(ctx context.Context, ds []*Delivery, verdicts []error) (string, error) {
-	result := "delivered"
-	if len(ds) == 0 {
-		result = "dropped"
-	}
 	var waiting []Deferred
-	for i, d := range ds {
-		switch err := verdicts[i]; {
+	var dead []int
+	for i, err := range verdicts {
+		switch {
 		case err == nil:
 		case IsPermanent(err):
-			if err := p.outbox.Bury(ctx, d, err.Error()); err != nil {
-				return "", err
-			}
-			result = "dead"
+			dead = append(dead, i)
 		default:
 			// Later has a time; a full or missing sink and a shutdown leave the delivery due now, its attempt not counted.
 			at, _ := DueAt(err)
-			waiting = append(waiting, Deferred{Delivery: d, NotBefore: at})
+			waiting = append(waiting, Deferred{Delivery: ds[i], NotBefore: at})
 		}
 	}
-	if len(waiting) == 0 {
-		return result, nil
+	if len(waiting) > 0 {
+		if err := p.outbox.Enqueue(ctx, waiting); err != nil {
+			return "", err
+		}
 	}
-	if err := p.outbox.Enqueue(ctx, waiting); err != nil {
-		return "", err
+	for _, i := range dead {
+		if err := p.outbox.Bury(ctx, ds[i], verdicts[i].Error()); err != nil {
+			return "", err
+		}
 	}
-	return "waiting", nil
+	switch {
+	case len(dead) > 0:
+		return "dead", nil
+	case len(waiting) > 0:
+		return "waiting", nil
+	case len(ds) == 0:
+		return "dropped", nil
+	}
+	return "delivered", nil
 }
 
 func (p *Processor) buryUnrouted(ctx context.Context, m *Message, rcpts []Recipient) error {

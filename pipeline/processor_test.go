@@ -145,6 +145,20 @@ func TestAMessageIsNotSettledWhenWritingDownFails(t *testing.T) {
 	}
 }
 
+// If the waiting deliveries cannot be written down the message is processed again: nothing of it may be dead by then.
+func TestNothingIsBuriedBeforeWhatWaitsIsWrittenDown(t *testing.T) {
+	box := &outboxRecorder{err: errors.New("queue is down")}
+	p, _ := newTestProcessor(routes{"gone", "flaky"}, box, outletsOf(1, map[string]Sink{
+		"gone": failsWith(Permanent(errors.New("410"))), "flaky": failsWith(errors.New("503")),
+	}))
+	if err := p.Process(t.Context(), testMessage()); err == nil {
+		t.Error("Process said that the message may be settled")
+	}
+	if len(box.dead) != 0 {
+		t.Errorf("buried: %v", box.dead)
+	}
+}
+
 func TestUnroutedRecipientsBecomeADeadLetter(t *testing.T) {
 	box := &outboxRecorder{}
 	p, _ := newTestProcessor(routes{}, box, nil)

@@ -10,16 +10,21 @@ import (
 
 func healthCommand() *cobra.Command {
 	var api apiFlags
+	var live bool
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Ask a running instance whether it is ready; exit 1 when it is not (for container health checks)",
+		Short: "Ask a running instance whether it is ready, or with --live whether it runs; exit 1 when not (for container health checks)",
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := api.client()
 			if err != nil {
 				return err
 			}
-			req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, c.Base+"/readyz", nil)
+			path := "/readyz"
+			if live {
+				path = "/healthz"
+			}
+			req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, c.Base+path, nil)
 			if err != nil {
 				return err
 			}
@@ -37,5 +42,6 @@ func healthCommand() *cobra.Command {
 		},
 	}
 	api.add(cmd)
+	cmd.Flags().BoolVar(&live, "live", false, "ask only whether the process runs: an instance that is recovering its queue is alive")
 	return cmd
 }
