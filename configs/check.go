@@ -62,6 +62,7 @@ func (c *checker) check() {
 	c.smtp()
 	c.domains()
 	c.dns()
+	c.auth()
 	c.sinks()
 	c.lists()
 	c.signedAddresses()

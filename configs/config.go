@@ -20,6 +20,7 @@ type Config struct {
 	SMTP        SMTP        `yaml:"smtp"`
 	Domains     []Domain    `yaml:"domains"`
 	DNS         DNS         `yaml:"dns"`
+	Auth        Auth        `yaml:"auth"`
 	Sinks       []Sink      `yaml:"sinks"`
 	Lists       []List      `yaml:"lists"`
 	Rules       []Rule      `yaml:"rules"`

@@ -45,7 +45,7 @@ func NewTrial(cfg *configs.Config, resolver msgauth.Resolver, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	auth := msgauth.New(msgauth.Options{Resolver: resolver, Log: log})
+	auth := msgauth.New(authOptions(cfg, resolver, log))
 	return &Trial{hostname: cfg.SMTP.Hostname, domains: domains, stages: pipeline.Stages{auth, read}, table: table}, nil
 }
 
