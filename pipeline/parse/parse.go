@@ -121,6 +121,7 @@ func (s *Stage) Run(ctx context.Context, m *pipeline.Message) error {
 			continue
 		}
 		m.Content = c
+		c.Headers = m.OwnHeaders(c.Headers)
 		m.Problems = append(m.Problems, rd.notes.list...)
 		break
 	}
@@ -164,6 +165,7 @@ func (rd *reading) message() *pipeline.Content {
 	rd.content(c, parts)
 	c.Kind = rd.kindOf(c, parts)
 	rd.report(c, parts)
+	c.Reply = reply(c.Text)
 	return c
 }
 
