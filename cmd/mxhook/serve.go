@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,10 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), app.Options{Config: cfg, Version: version, Log: newLogger(cfg, cmd.ErrOrStderr()), Roles: roles})
+			return serve(cmd.Context(), app.Options{
+				Config: cfg, Version: version, Log: newLogger(cfg, cmd.ErrOrStderr()), Roles: roles, Watch: watchInterval,
+				Load: func() (*configs.Config, []*configs.Mistake, error) { return configs.Load(file, os.Environ()) },
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file")
@@ -36,7 +40,11 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
-// serve runs until ctx ends, then drains within limits.shutdown. A SIGHUP makes it look at the certificate files now.
+// watchInterval is how often the files of the configuration are looked at.
+const watchInterval = 2 * time.Second
+
+// serve runs until ctx ends, then drains within limits.shutdown. A SIGHUP makes it read the configuration again and look
+// at the certificate files now.
 func serve(ctx context.Context, o app.Options) (err error) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -62,6 +70,7 @@ func serve(ctx context.Context, o app.Options) (err error) {
 			return nil
 		case <-hangups:
 			a.RefreshCertificates()
+			_, _ = a.Reload(ctx) // it has logged what is wrong; what was in force stays
 		}
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +43,10 @@ type Options struct {
 	Listeners map[string]net.Listener
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Load loads the configuration again for a reload; nil means that there are none.
+	Load func() (*configs.Config, []*configs.Mistake, error)
+	// Watch is how often the files of the configuration are looked at; 0 means never.
+	Watch time.Duration
 }
 
 // App is one mxhook. Its methods are safe for concurrent use.
@@ -53,6 +59,9 @@ type App struct {
 	work     *work          // nil without RoleProcess
 	ops      *ops
 	queueCfg queue.Config
+	// current is the generation in force: the one pointer that a reload replaces.
+	current atomic.Pointer[generation]
+	reloads *reloads
 
 	// stopping ends the start when Stop comes first.
 	stopping context.Context
@@ -88,15 +97,25 @@ func New(o Options) (*App, error) {
 
 func (a *App) build() error {
 	setMemoryLimit(a.opts.Config, a.opts.Log)
+	first, err := newGeneration(a.opts.Config, nil)
+	if err != nil {
+		return err
+	}
+	a.reloads = newReloads(a.registry, a.opts.Now)
+	if slices.Contains(a.opts.Roles, RoleProcess) {
+		if err := first.buildSinks(a.opts, a.registry, nil); err != nil {
+			return err
+		}
+	}
+	a.current.Store(first)
 	for _, role := range a.opts.Roles {
-		var err error
 		switch role {
 		case RoleIngest:
 			if a.certs, err = configuredCertificates(a.opts, a.registry); err == nil {
-				a.server, err = newServer(a.opts, a.spool, a.certs, a.registry)
+				a.server, err = newServer(a.opts, &front{&a.current, a.opts.Log}, a.spool, a.certs, a.registry)
 			}
 		case RoleProcess:
-			a.work, err = newWork(a.opts, a.registry)
+			a.work, err = newWork(a.opts, &a.current, a.registry)
 		default:
 			err = fmt.Errorf("no role %q: there are %s and %s", role, RoleIngest, RoleProcess)
 		}
@@ -104,7 +123,6 @@ func (a *App) build() error {
 			return err
 		}
 	}
-	var err error
 	a.ops, err = newOps(a.opts, a.registry, a.ready)
 	return err
 }
@@ -137,8 +155,9 @@ func (a *App) Start(ctx context.Context) error {
 	if a.work != nil {
 		a.workers = a.work.start(q)
 	}
-	a.ops.serve(q, a.opts)
+	a.serveAPI(a.current.Load())
 	a.spool.open(q)
+	a.reloads.watch(a)
 	a.opts.Log.Info("ready", "version", a.opts.Version, "roles", a.opts.Roles, "listeners", a.listenerAddrs(),
 		"ops", a.OpsAddr().String(), "took", a.opts.Now().Sub(began).Round(time.Millisecond))
 	return nil
@@ -159,6 +178,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.mu.Unlock()
 
 	a.opts.Log.Info("stopping")
+	a.reloads.stop()
 	var errs []error
 	if a.server != nil {
 		// The front end may take most of the time there is, not all of it: the queue must be closed in order.

@@ -29,14 +29,10 @@ func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 	}
 }
 
-func newServer(o Options, s ingest.Spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {
+func newServer(o Options, recipients ingest.Recipients, s ingest.Spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {
 	c := o.Config
-	domains, err := ingest.NewDomains(c.IngestDomains())
-	if err != nil {
-		return nil, err
-	}
 	opts := ingest.Options{
-		Hostname: c.SMTP.Hostname, TLSConfig: certs.config(&c.SMTP.TLS), Recipients: domains, Spool: s, Log: o.Log, Registerer: registry, Now: o.Now,
+		Hostname: c.SMTP.Hostname, TLSConfig: certs.config(&c.SMTP.TLS), Recipients: recipients, Spool: s, Log: o.Log, Registerer: registry, Now: o.Now,
 		Limits: ingest.Limits{
 			MessageSize: int64(c.SMTP.Limits.MessageSize), Recipients: c.SMTP.Limits.Recipients,
 			Connections: c.SMTP.Limits.Connections, ConnectionsPerIP: c.SMTP.Limits.ConnectionsPerIP,
@@ -51,14 +47,6 @@ func newServer(o Options, s ingest.Spool, certs *certificates, registry promethe
 		opts.Listeners = append(opts.Listeners, ingest.Listener{Name: l.Name, Address: l.Address, Protocol: l.Protocol, TLS: l.TLS})
 	}
 	return ingest.New(opts)
-}
-
-func authOptions(c *configs.Config, resolver msgauth.Resolver, log *slog.Logger) msgauth.Options {
-	o := msgauth.Options{Resolver: resolver, Log: log, TrustedSealers: c.Auth.TrustedSealers}
-	for _, u := range c.Auth.TrustedUpstreams {
-		o.TrustedUpstreams = append(o.TrustedUpstreams, msgauth.Upstream{Networks: u.Prefixes(), AuthservID: u.AuthservID})
-	}
-	return o
 }
 
 func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Registerer) (msgauth.Resolver, error) {

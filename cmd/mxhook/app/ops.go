@@ -69,15 +69,6 @@ func (p *ops) start() {
 	}()
 }
 
-// serve opens the API on the queue.
-func (p *ops) serve(q *queue.Queue, o Options) {
-	sinks := make([]string, len(o.Config.Sinks))
-	for i, s := range o.Config.Sinks {
-		sinks[i] = s.Name
-	}
-	p.api.Store(console.New(console.Options{Store: store{q}, Sinks: sinks, Token: o.Config.Ops.Token.Reveal(), Log: o.Log}))
-}
-
 func (p *ops) stop(ctx context.Context) error {
 	if p.done == nil {
 		return p.listener.Close()

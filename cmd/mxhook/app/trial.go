@@ -20,19 +20,15 @@ import (
 // Trial takes mails from files through recipients, stages and rules of a configuration as a running mxhook would,
 // and delivers nothing.
 type Trial struct {
-	hostname string
-	domains  *ingest.Domains
-	stages   pipeline.Stages
-	table    *rules.Table
+	generation *generation
+	stages     pipeline.Stages
+	log        *slog.Logger
+	now        func() time.Time
 }
 
 // NewTrial returns a trial of cfg. resolver may be nil: the one that cfg.DNS describes.
 func NewTrial(cfg *configs.Config, resolver msgauth.Resolver, log *slog.Logger) (*Trial, error) {
-	domains, err := ingest.NewDomains(cfg.IngestDomains())
-	if err != nil {
-		return nil, err
-	}
-	table, err := cfg.Table()
+	t, err := newOfflineTrial(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -41,12 +37,21 @@ func NewTrial(cfg *configs.Config, resolver msgauth.Resolver, log *slog.Logger) 
 			return nil, err
 		}
 	}
+	t.stages = append(pipeline.Stages{msgauth.New(msgauth.Options{Resolver: resolver, Log: log})}, t.stages...)
+	return t, nil
+}
+
+// newOfflineTrial returns one that authenticates nothing: it takes TrialMail.Verified for true.
+func newOfflineTrial(cfg *configs.Config, log *slog.Logger) (*Trial, error) {
+	g, err := newGeneration(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
 	read, err := parse.New(parse.Options{Log: log})
 	if err != nil {
 		return nil, err
 	}
-	auth := msgauth.New(authOptions(cfg, resolver, log))
-	return &Trial{hostname: cfg.SMTP.Hostname, domains: domains, stages: pipeline.Stages{auth, read}, table: table}, nil
+	return &Trial{generation: g, stages: pipeline.Stages{read}, log: log, now: time.Now}, nil
 }
 
 // TrialMail is a mail and the envelope to try it with.
@@ -56,7 +61,11 @@ type TrialMail struct {
 	From string
 	// IP and Helo are those of the client; without an IP, SPF has nothing to say.
 	IP, Helo string
-	Octets   []byte
+	// At is the time of receipt; zero is now.
+	At     time.Time
+	Octets []byte
+	// Verified is the author's domain that is taken for proven, where DNS is not asked.
+	Verified string
 }
 
 // ErrRefused says that a recipient would be refused at RCPT; the error's text is the reply.
@@ -64,8 +73,11 @@ var ErrRefused = errors.New("refused")
 
 // Explain says where the mail would go, and why.
 func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation, error) {
+	if mail.At.IsZero() {
+		mail.At = t.now()
+	}
 	env := pipeline.Envelope{
-		ID: "trial", ReversePath: mail.From, Hostname: t.hostname, Listener: "trial", ReceivedAt: time.Now().UTC(),
+		ID: "trial", ReversePath: mail.From, Hostname: t.generation.config.SMTP.Hostname, Listener: "trial", ReceivedAt: mail.At.UTC(),
 		Size: int64(len(mail.Octets)), Client: pipeline.Client{Helo: mail.Helo},
 	}
 	if mail.From == "<>" {
@@ -83,15 +95,18 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 		if err != nil {
 			return rules.Explanation{}, fmt.Errorf("recipient %q: %w", r, err)
 		}
-		rcpt, err := t.domains.Accepts(ctx, addr)
-		if err != nil {
+		rcpt, rule, err := t.generation.accepts(ctx, &env, addr, t.log)
+		switch {
+		case err != nil && rule != "":
+			return rules.Explanation{}, fmt.Errorf("recipient %s would be %w by rule %q: %w", r, ErrRefused, rule, err)
+		case err != nil:
 			return rules.Explanation{}, fmt.Errorf("recipient %s would be %w: %w", r, ErrRefused, err)
 		}
 		env.Recipients = append(env.Recipients, rcpt)
 	}
-	m := &pipeline.Message{Envelope: env, Raw: mail.Octets, SHA256: sha256.Sum256(mail.Octets)}
+	m := &pipeline.Message{Envelope: env, Raw: mail.Octets, SHA256: sha256.Sum256(mail.Octets), Auth: proven(mail.Verified)}
 	if err := t.stages.Run(ctx, m); err != nil {
 		return rules.Explanation{}, err
 	}
-	return t.table.Explain(m), nil
+	return t.generation.table.Explain(m), nil
 }

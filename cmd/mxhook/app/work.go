@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,67 +22,52 @@ import (
 type work struct {
 	opts     Options
 	registry prometheus.Registerer
-	outlets  []pipeline.Outlet
-	router   pipeline.Router
+	current  *atomic.Pointer[generation]
 	parse    pipeline.Stage
 	stages   pipeline.Stages
 }
 
-func newWork(o Options, registry prometheus.Registerer) (*work, error) {
-	outlets, err := sinks.Build(o.Config.SinkConfigs(), sinks.Deps{Log: o.Log, Registerer: registry, Now: o.Now, Version: o.Version})
-	if err != nil {
-		return nil, fmt.Errorf("build the sinks: %w", err)
-	}
-	table, err := o.Config.Table()
-	if err != nil {
-		return nil, fmt.Errorf("compile the rules: %w", err)
-	}
+func newWork(o Options, current *atomic.Pointer[generation], registry prometheus.Registerer) (*work, error) {
+	var err error
 	resolver := o.Resolver
 	if resolver == nil {
 		if resolver, err = newResolver(o.Config, o.Log, registry); err != nil {
 			return nil, err
 		}
 	}
-	w := &work{opts: o, registry: registry, outlets: outlets, router: table}
+	w := &work{opts: o, registry: registry, current: current}
 	if w.parse, err = parse.New(parse.Options{Log: o.Log, Metrics: registry}); err != nil {
 		return nil, err
 	}
-	ao := authOptions(o.Config, resolver, o.Log)
-	ao.Now, ao.Registerer = o.Now, registry
-	auth := msgauth.New(ao)
+	auth := msgauth.New(msgauth.Options{Resolver: resolver, Now: o.Now, Log: o.Log, Registerer: registry})
 	w.stages = pipeline.Stages{auth, w.parse}
 	return w, nil
 }
 
 // start runs a processor and a deliverer for each sink over q.
 func (w *work) start(q *queue.Queue) *workers {
-	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{Outlets: w.outlets, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry})
+	plan := func() *pipeline.Plan { return w.current.Load().plan }
+	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{Plan: plan, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry})
 	processor := pipeline.NewProcessor(pipeline.ProcessorOptions{
-		Stages: w.stages, Router: w.router, Attempts: attempts, Outbox: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
+		Stages: w.stages, Attempts: attempts, Outbox: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
 	})
 	deliverer := pipeline.NewDeliverer(w.parse, attempts)
 
-	ctx, cancel := context.WithCancel(context.Background())
-	ws := &workers{cancel: cancel, done: make(chan struct{})}
+	ws := &workers{log: w.opts.Log, loops: map[string]*loop{}, done: make(chan struct{})}
 	ws.patience, ws.interrupt = context.WithCancel(context.Background())
-	// A first attempt holds its processor until the endpoint has answered, and a sink holds at most `concurrency` of them: with
-	// that many more than the workers that were asked for, a hanging sink never keeps another's mail waiting.
-	n := w.opts.Config.Workers()
-	for _, out := range w.outlets {
-		n += out.Concurrency
+	ws.process = func(ctx context.Context, n int) error {
+		return q.Process(ctx, n, interruptible(ws.patience, processor.Process))
 	}
-	ws.run(w.opts.Log, "process", func() error { return q.Process(ctx, n, interruptible(ws.patience, processor.Process)) })
-	for _, out := range w.outlets {
-		ws.run(w.opts.Log, "deliver "+out.Name, func() error {
-			return q.Deliver(ctx, out.Name, out.Concurrency, interruptible(ws.patience, deliverer.Deliver))
-		})
+	ws.deliver = func(ctx context.Context, sink string, n int) error {
+		return q.Deliver(ctx, sink, n, interruptible(ws.patience, deliverer.Deliver))
 	}
+	ws.adjust(w.current.Load())
 	go func() { ws.wg.Wait(); close(ws.done) }()
 	return ws
 }
 
 // close gives back what the sinks hold, connections for one.
-func (w *work) close() { sinks.Close(w.outlets) }
+func (w *work) close() { sinks.Close(w.current.Load().outlets) }
 
 // interruptible ends the context of every call of f when patience ends.
 func interruptible[T any](patience context.Context, f func(context.Context, T) error) func(context.Context, T) error {
@@ -93,21 +79,70 @@ func interruptible[T any](patience context.Context, f func(context.Context, T) e
 	}
 }
 
-// workers are the running loops.
+// workers are the running loops: one that processes, and one for each sink that delivers what waits.
 type workers struct {
-	cancel    context.CancelFunc // fetch no more
-	patience  context.Context    // ends when attempts under way have to be cut off
+	log       *slog.Logger
+	process   func(ctx context.Context, n int) error
+	deliver   func(ctx context.Context, sink string, n int) error
+	patience  context.Context // ends when attempts under way have to be cut off
 	interrupt context.CancelFunc
 	wg        sync.WaitGroup
 	done      chan struct{}
+
+	mu      sync.Mutex
+	loops   map[string]*loop // by sink; "" processes
+	stopped bool
 }
 
-func (ws *workers) run(log *slog.Logger, what string, loop func() error) {
+// loop is a running loop of n slots; cancel makes it fetch no more, what is under way goes on.
+type loop struct {
+	n      int
+	cancel context.CancelFunc
+}
+
+// adjust makes the loops those that the generation needs. What waits for a sink that is no more stays in the queue.
+func (ws *workers) adjust(g *generation) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.stopped {
+		return
+	}
+	// A first attempt holds its processor until the endpoint has answered, and a sink holds at most `concurrency` of them: with
+	// that many more than the workers that were asked for, a hanging sink never keeps another's mail waiting.
+	n := g.config.Workers()
+	wanted := map[string]bool{"": true}
+	for _, out := range g.outlets {
+		n += out.Concurrency
+		wanted[out.Name] = true
+		ws.run(out.Name, out.Concurrency, func(ctx context.Context) error { return ws.deliver(ctx, out.Name, out.Concurrency) })
+	}
+	if l := ws.loops[""]; l == nil || l.n < n {
+		ws.run("", n, func(ctx context.Context) error { return ws.process(ctx, n) })
+	}
+	for name, l := range ws.loops {
+		if !wanted[name] {
+			l.cancel()
+			delete(ws.loops, name)
+		}
+	}
+}
+
+// run starts a loop, in the place of the one of that name if it has another number of slots.
+func (ws *workers) run(name string, n int, f func(context.Context) error) {
+	before := ws.loops[name]
+	if before != nil && before.n == n {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ws.loops[name] = &loop{n, cancel}
 	ws.wg.Go(func() {
-		if err := loop(); err != nil && !errors.Is(err, context.Canceled) {
-			log.Error("a worker loop ended", "loop", what, "error", err)
+		if err := f(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			ws.log.Error("a worker loop ended", "sink", name, "error", err)
 		}
 	})
+	if before != nil {
+		before.cancel()
+	}
 }
 
 // interruptTime is what attempts that are cut off have to write their deliveries down.
@@ -116,7 +151,12 @@ const interruptTime = 10 * time.Second
 // stop fetches no more and waits for what is under way. When ctx ends first, attempts under way are cut off and their
 // deliveries written down as due.
 func (ws *workers) stop(ctx context.Context) error {
-	ws.cancel()
+	ws.mu.Lock()
+	ws.stopped = true
+	for _, l := range ws.loops {
+		l.cancel()
+	}
+	ws.mu.Unlock()
 	defer ws.interrupt()
 	select {
 	case <-ws.done:

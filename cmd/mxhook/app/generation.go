@@ -1,0 +1,158 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mxhook/configs"
+	"mxhook/ingest"
+	"mxhook/pipeline"
+	"mxhook/rules"
+	"mxhook/sinks"
+)
+
+// generation is everything that a reload replaces, as one: a transaction is answered by one generation from its first
+// recipient on, and a message is routed and first attempted by one. It does not change.
+type generation struct {
+	number  int
+	config  *configs.Config
+	domains *ingest.Domains
+	table   *rules.Table
+	signed  []*rules.SignedAddress
+	// outlets are nil when nothing is delivered, and plan too.
+	outlets []pipeline.Outlet
+	plan    *pipeline.Plan
+}
+
+// newGeneration makes the one that follows previous, which is nil for the first.
+func newGeneration(cfg *configs.Config, previous *generation) (*generation, error) {
+	g := &generation{number: 1, config: cfg, signed: cfg.SignedAddresses()}
+	if previous != nil {
+		g.number = previous.number + 1
+	}
+	var err error
+	if g.domains, err = ingest.NewDomains(cfg.IngestDomains()); err != nil {
+		return nil, err
+	}
+	if g.table, err = cfg.Table(); err != nil {
+		return nil, fmt.Errorf("compile the rules: %w", err)
+	}
+	return g, nil
+}
+
+// buildSinks makes the outlets and the plan. A sink that is configured as it was before stays the same one, with its
+// connections and its slots.
+func (g *generation) buildSinks(o Options, registry prometheus.Registerer, previous *generation) error {
+	kept := map[string]pipeline.Outlet{}
+	var before *pipeline.Plan
+	if previous != nil {
+		before = previous.plan
+		for i, s := range previous.config.Sinks {
+			if j := slices.IndexFunc(g.config.Sinks, func(n configs.Sink) bool { return n.Name == s.Name }); j >= 0 &&
+				reflect.DeepEqual(g.config.Sinks[j], s) {
+				kept[s.Name] = previous.outlets[i]
+			}
+		}
+	}
+	var fresh []sinks.Config
+	for _, c := range g.config.SinkConfigs() {
+		if _, ok := kept[c.Name]; !ok {
+			fresh = append(fresh, c)
+		}
+	}
+	built, err := sinks.Build(fresh, sinks.Deps{Log: o.Log, Registerer: registry, Now: o.Now, Version: o.Version})
+	if err != nil {
+		return fmt.Errorf("build the sinks: %w", err)
+	}
+	for _, c := range g.config.Sinks { // outlets[i] is that of config.Sinks[i]
+		out, ok := kept[c.Name]
+		if !ok {
+			out, built = built[0], built[1:]
+		}
+		g.outlets = append(g.outlets, out)
+	}
+	g.plan = pipeline.NewPlan(pipeline.PlanOptions{Generation: g.number, Router: g.table, Outlets: g.outlets, Previous: before})
+	return nil
+}
+
+// without returns the outlets that the next generation does not have any more.
+func (g *generation) without(next *generation) []pipeline.Outlet {
+	var gone []pipeline.Outlet
+	for _, out := range g.outlets {
+		if !slices.ContainsFunc(next.outlets, func(n pipeline.Outlet) bool { return n.Sink == out.Sink }) {
+			gone = append(gone, out)
+		}
+	}
+	return gone
+}
+
+// Replies to addresses whose token is wrong. The first is what an unknown address gets: who guesses learns nothing.
+var (
+	replyNotSigned = &ingest.Reply{Code: 550, Status: "5.1.1", Text: "No such recipient here"}
+	replyExpired   = &ingest.Reply{Code: 550, Status: "5.7.1", Text: "This address is no longer valid"}
+)
+
+// accepts decides about a recipient: the domains, the tokens of signed addresses, and the rules that are decided before
+// the message is there, in this order. env is what is known of the transaction. rule names the rule that decided.
+func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt ingest.Address, log *slog.Logger) (r pipeline.Recipient, rule string, err error) {
+	if r, err = g.domains.Accepts(ctx, rcpt); err != nil {
+		return r, "", err
+	}
+	for _, s := range g.signed {
+		if !s.Owns(r.Address) {
+			continue
+		}
+		payload, err := s.Check(r.Address, env.ReceivedAt)
+		switch {
+		case errors.Is(err, rules.ErrExpired):
+			return r, "", replyExpired
+		case err != nil:
+			return r, "", replyNotSigned
+		}
+		captures := maps.Clone(r.Captures)
+		if captures == nil {
+			captures = map[string]string{}
+		}
+		captures["token"] = payload
+		r.Captures = captures
+	}
+	d := g.table.Early(env, &r)
+	for _, p := range d.Problems {
+		log.Warn("a rule failed at RCPT", "message", env.ID, "rule", p.Where, "error", p.Detail)
+	}
+	if d.Reply != nil {
+		log.Info("recipient refused by a rule", "message", env.ID, "rule", d.Rule, "generation", g.number, "code", d.Reply.Code)
+		return r, d.Rule, &ingest.Reply{Code: d.Reply.Code, Status: d.Reply.Status, Text: d.Reply.Text}
+	}
+	return r, d.Rule, nil
+}
+
+// front is what the front end asks about recipients.
+type front struct {
+	current *atomic.Pointer[generation]
+	log     *slog.Logger
+}
+
+// Accepts implements ingest.Recipients. All recipients of a transaction are decided by the generation that decided the
+// first.
+func (f *front) Accepts(ctx context.Context, rcpt ingest.Address) (pipeline.Recipient, error) {
+	t := ingest.TransactionOf(ctx)
+	if t == nil {
+		return pipeline.Recipient{}, errors.New("asked for a recipient outside of a transaction")
+	}
+	g, ok := t.State.(*generation)
+	if !ok {
+		g = f.current.Load()
+		t.State = g
+	}
+	r, _, err := g.accepts(ctx, &t.Envelope, rcpt, f.log)
+	return r, err
+}
