@@ -7,8 +7,9 @@ import (
 )
 
 // Mail returns the message as it goes out as a mail: our trace block (Return-Path, Received, Authentication-Results;
-// RFC 5321 4.4, RFC 8601 4) above Raw, without the fields that forge our verdict (see ForgedResults; RFC 8601 5). Apart
-// from those fields the octets of Raw are untouched and are not copied; a message that starts with a folded line gets a
+// RFC 5321 4.4, RFC 8601 4) above Raw, without the fields that forge our verdict (see ForgedResults; RFC 8601 5), and
+// with verdicts of others under another name (ForeignPrefix). Apart from those fields the octets of Raw are untouched
+// and are not copied; a message that starts with a folded line gets a
 // field X-Stray-Line above it, so that it cannot write into our trace block. Each call returns a reader of its own; it is
 // good for as long as the message is.
 func (m *Message) Mail() io.Reader {
@@ -38,6 +39,12 @@ func (m *Message) mailParts() [][]byte {
 				parts = append(parts, m.Raw[start:off])
 			}
 			start = off + len(f.Raw)
+		} else if m.foreignVerdict(f.Name) {
+			if off > start {
+				parts = append(parts, m.Raw[start:off])
+			}
+			parts = append(parts, []byte(ForeignPrefix))
+			start = off
 		}
 		off += len(f.Raw)
 	}

@@ -185,3 +185,30 @@ func TestFieldsEndWhereTheBodyStarts(t *testing.T) {
 		}
 	}
 }
+
+func TestVerdictsOfOthersGetAnotherName(t *testing.T) {
+	t.Parallel()
+	raw := "X-Spam-Flag: NO\r\nReceived-SPF: pass\r\n\tby nobody\r\nX-Spammer: a\r\nx-mailgun-Sflag: No\r\nSubject: x\r\n\r\nX-Spam-Flag: body\r\n"
+	want := "Return-Path: <>\r\nX-Foreign-X-Spam-Flag: NO\r\nX-Foreign-Received-SPF: pass\r\n\tby nobody\r\nX-Spammer: a\r\nX-Foreign-x-mailgun-Sflag: No\r\n" +
+		"Subject: x\r\n\r\nX-Spam-Flag: body\r\n"
+	m := &Message{Envelope: Envelope{Hostname: "mx.example.com"}, Raw: []byte(raw)}
+	if got, _ := io.ReadAll(m.Mail()); string(got) != want || m.MailSize() != int64(len(want)) {
+		t.Errorf("%d octets %s", m.MailSize(), cmp.Diff(want, string(got)))
+	}
+	fields := func() []HeaderField {
+		return []HeaderField{
+			{"X-Spam-Flag", "NO"}, {"Authentication-Results", "mx.example.com; dmarc=pass"}, {"authentication-results", "other.example; none"}, {"Subject", "x"},
+		}
+	}
+	wantFields := []HeaderField{{"X-Foreign-X-Spam-Flag", "NO"}, {"authentication-results", "other.example; none"}, {"Subject", "x"}}
+	if diff := cmp.Diff(wantFields, m.OwnHeaders(fields())); diff != "" {
+		t.Error(diff)
+	}
+	m.Auth = &AuthResults{Upstream: true} // a filter of ours in front
+	if got, _ := io.ReadAll(m.Mail()); string(got) != "Return-Path: <>\r\n"+raw {
+		t.Errorf("behind an upstream: %q", got)
+	}
+	if diff := cmp.Diff(append(fields()[:1], fields()[2:]...), m.OwnHeaders(fields())); diff != "" {
+		t.Error(diff)
+	}
+}
