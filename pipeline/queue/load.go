@@ -70,19 +70,27 @@ func (q *Queue) head(ctx context.Context, ref string) (*stored, error) {
 	return decodeMail(shard, seq, raw.Data)
 }
 
+// fetch reads one stored message. Its error wraps pipeline.ErrNotFound only when the stream no longer has the message.
 func (q *Queue) fetch(ctx context.Context, shard int, seq uint64) (*jetstream.RawStreamMsg, error) {
 	l, err := q.current()
 	if err != nil {
-		return nil, err
+		return nil, fault(err)
 	}
 	raw, err := l.mail[shard].GetMsg(ctx, seq)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, fmt.Errorf("message at %s: %w", ref(streamName(mailPrefix, shard), seq), pipeline.ErrNotFound)
+	if err == nil {
+		return raw, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read message: %w", err)
+	at := ref(streamName(mailPrefix, shard), seq)
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fault(fmt.Errorf("read message at %s: %w", at, err))
 	}
-	return raw, nil
+	switch lost, err := gone(ctx, l.mail[shard], seq); {
+	case err != nil:
+		return nil, fault(fmt.Errorf("read message at %s: %w", at, err))
+	case lost:
+		return nil, fmt.Errorf("message at %s: %w", at, pipeline.ErrNotFound)
+	}
+	return nil, fault(fmt.Errorf("read message at %s: it is stored, but the server cannot read it", at))
 }
 
 // eachPart calls fn with the octets of the message, piece by piece and unchecked.
@@ -141,7 +149,7 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 func (q *Queue) withMemory(ctx context.Context, size int64, fn func()) error {
 	n := min(max(size, 1), q.cfg.Memory)
 	if err := q.memory.Acquire(ctx, n); err != nil {
-		return fmt.Errorf("wait for memory: %w", err)
+		return fault(fmt.Errorf("wait for memory: %w", err))
 	}
 	defer q.memory.Release(n)
 	fn()

@@ -23,10 +23,12 @@ const (
 	errTooManyRequests = 10167
 	errInsufficient    = 10023
 	errStreamStore     = 10077
+	errMessageSize     = 10054
 )
 
 // publish stores a message and returns where. Without an answer it is repeated under the same id, which the stream
-// drops when it has it already; id "" leaves that to the caller. An error may still mean that it was stored.
+// drops when it has it already; id "" leaves that to the caller. An error may still mean that it was stored; it is a
+// fault of the queue unless it says that this message can never be stored.
 func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Header, body []byte) (*jetstream.PubAck, error) {
 	msg := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: body}
 	for k, v := range header {
@@ -36,6 +38,7 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 		msg.Header.Set(jetstream.MsgIDHeader, id)
 	}
 	var err error
+	unsure := false
 	down := time.Now().Add(q.cfg.tryFor)
 	for try := 0; try < publishTries; {
 		var ack *jetstream.PubAck
@@ -43,6 +46,7 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 			q.unanswered.Store(0)
 			return ack, nil
 		}
+		unsure = unsure || !errors.Is(err, errDown) && !errors.Is(err, errClosed) && !refusal(err)
 		if errors.Is(err, errDown) && time.Now().After(down) || !worthRepeating(err) || sleep(ctx, retryPause) != nil {
 			break
 		}
@@ -51,7 +55,10 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 		}
 	}
 	q.noteUnanswered(ctx, err)
-	return nil, storageError(err)
+	if tooLarge(err) {
+		return nil, err
+	}
+	return nil, &faultError{storageError(err), unsure}
 }
 
 func (q *Queue) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
@@ -88,16 +95,28 @@ func storageError(err error) error {
 	return err
 }
 
-// refused reports whether err is the server's word that it did not store the message.
+// refused reports whether the error of a publish is the server's word that it did not store the message. An answer to
+// a repeat is not: the first try, which got none, may be stored.
 func refused(err error) bool {
+	var f *faultError
+	return refusal(err) && !(errors.As(err, &f) && f.unsure)
+}
+
+func refusal(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api)
+}
+
+// tooLarge reports whether this message can never be stored.
+func tooLarge(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == errMessageSize
 }
 
 // noteUnanswered counts publishes that got no answer at all. The embedded server says nothing when its disk is full,
 // and stays so when there is room again; it has to be built anew.
 func (q *Queue) noteUnanswered(ctx context.Context, err error) {
-	if q.cfg.URL != "" || ctx.Err() != nil || refused(err) || errors.Is(err, errDown) || errors.Is(err, errClosed) {
+	if q.cfg.URL != "" || ctx.Err() != nil || refusal(err) || errors.Is(err, errDown) || errors.Is(err, errClosed) {
 		return
 	}
 	if n := q.unanswered.Add(1); n >= brokenAfter {

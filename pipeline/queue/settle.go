@@ -31,6 +31,9 @@ func handoutDelay(delivered uint64) time.Duration {
 	return handoutDelays[min(max(delivered, 1), maxHandouts)-1]
 }
 
+// faultWait is the wait after an error of the queue itself.
+func faultWait(delivered uint64) time.Duration { return min(handoutDelay(delivered), faultDelay) }
+
 // mailSettlement decides what becomes of a message that was handed out. head is nil when it cannot be read.
 type mailSettlement struct {
 	msg  jetstream.Msg
@@ -47,6 +50,8 @@ func (s *mailSettlement) settle(ctx context.Context, q *Queue, err error) {
 		s.done(q, "back", s.msg.Nak())
 	case later:
 		s.done(q, "later", s.msg.NakWithDelay(max(time.Millisecond, due.Sub(q.cfg.Now()))))
+	case isFault(err):
+		s.again(q, err)
 	case pipeline.IsPermanent(err), s.meta.NumDelivered >= maxHandouts:
 		s.quarantine(ctx, q, err)
 	default:
@@ -73,10 +78,17 @@ func (s *mailSettlement) quarantine(ctx context.Context, q *Queue, err error) {
 	}
 	if err := q.Bury(ctx, d, "quarantine: "+reason); err != nil {
 		q.cfg.Log.Error("message could not be put into the dead letters; it stays where it is", "message", s.id(), "error", err)
-		s.done(q, "back", s.msg.NakWithDelay(handoutDelay(s.meta.NumDelivered)))
+		s.done(q, "back", s.msg.NakWithDelay(faultWait(s.meta.NumDelivered)))
 		return
 	}
 	s.ack(q, "buried")
+}
+
+// again brings a message back that the queue itself could not serve.
+func (s *mailSettlement) again(q *Queue, err error) {
+	delay := faultWait(s.meta.NumDelivered)
+	q.cfg.Log.Warn("message has to wait for the queue", "message", s.id(), "again_in", delay, "error", err)
+	s.done(q, "back", s.msg.NakWithDelay(delay))
 }
 
 // ack waits for the server's answer. Acknowledgements of this kind of stream reach the disk within 100 ms of that; a
