@@ -135,6 +135,8 @@ type Webhook struct {
 	AllowNetworks   []string `yaml:"allow_networks"`
 	Raw             bool     `yaml:"raw"`
 	OmitAttachments bool     `yaml:"omit_attachments"`
+	// InlineLimit is the size above which the octets of an attachment are left out; 0 is no limit.
+	InlineLimit Size `yaml:"inline_limit"`
 }
 
 // Header is a header field of requests. Its value is often a credential.

@@ -35,7 +35,7 @@ func parseCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print data.message and data.problems as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print kind, its object, message and problems as they stand in the payload's data")
 	return cmd
 }
 
@@ -64,22 +64,23 @@ func messageFrom(ctx context.Context, args []string) (*pipeline.Message, error) 
 	return m, nil
 }
 
-// writeMessageJSON prints exactly what the payload has at data.message and data.problems.
+// writeMessageJSON prints exactly what the payload has of the content: data.kind with its object, data.message and
+// data.problems.
 func writeMessageJSON(w io.Writer, m *pipeline.Message) error {
 	var b strings.Builder
 	if err := webhook.EncodePayload(&b, &pipeline.Delivery{Message: m}, webhook.PayloadOptions{}); err != nil {
 		return err
 	}
 	var p struct {
-		Data struct {
-			Message  json.RawMessage `json:"message"`
-			Problems json.RawMessage `json:"problems"`
-		} `json:"data"`
+		Data map[string]json.RawMessage `json:"data"`
 	}
 	if err := json.Unmarshal([]byte(b.String()), &p); err != nil {
 		return fmt.Errorf("read our own payload: %w", err)
 	}
-	return writeJSON(w, map[string]json.RawMessage{"message": p.Data.Message, "problems": p.Data.Problems})
+	for _, of := range []string{"version", "id", "delivery", "envelope", "auth", "raw"} {
+		delete(p.Data, of)
+	}
+	return writeJSON(w, p.Data)
 }
 
 func showContent(s *screen, m *pipeline.Message) {
@@ -98,6 +99,10 @@ func showContent(s *screen, m *pipeline.Message) {
 		for _, a := range c.Attachments {
 			s.line("attachment", "%s %s (%s, %s)", a.ID, oneLine(a.Filename, 80), a.ContentType, size(a.Size))
 		}
+		showReport(s, c)
+		for _, e := range c.Calendar {
+			s.line("calendar", "%s %s %s", e.Method, e.Component, oneLine(e.Summary, 80))
+		}
 		s.line("html", "%s", size(int64(len(c.HTML))))
 		s.line("text", "%s", size(int64(len(c.Text))))
 		for l := range strings.Lines(c.Text) {
@@ -106,5 +111,23 @@ func showContent(s *screen, m *pipeline.Message) {
 	}
 	for _, p := range m.Problems {
 		s.line("problem", "%s %s %s", p.Code, oneLine(p.Where, 40), oneLine(p.Detail, 200))
+	}
+}
+
+// showReport prints what a bounce or a complaint is about.
+func showReport(s *screen, c *pipeline.Content) {
+	if b := c.Bounce; b != nil {
+		for _, r := range b.Recipients {
+			s.line("bounce", "%s %s %s %s", oneLine(r.Action, 20), oneLine(r.Address, 80), oneLine(r.Status, 20), oneLine(r.Diagnostic, 200))
+		}
+	}
+	if r := c.Complaint; r != nil {
+		s.line("complaint", "%s about %s from %s", oneLine(r.FeedbackType, 40), oneLine(r.MailFrom, 80), oneLine(r.SourceIP, 60))
+	}
+	if r := c.DMARCReport; r != nil {
+		s.line("report", "DMARC of %s by %s, %d records", oneLine(r.Domain, 80), oneLine(r.Organization, 80), len(r.Records)+r.Omitted)
+	}
+	if r := c.TLSReport; r != nil {
+		s.line("report", "TLS by %s, %d policies", oneLine(r.Organization, 80), len(r.Policies))
 	}
 }

@@ -32,6 +32,8 @@ type Options struct {
 	Raw bool
 	// OmitAttachments leaves the octets of attachments out of the payload.
 	OmitAttachments bool
+	// InlineLimit leaves the octets of attachments larger than this out of the payload; 0 is no limit.
+	InlineLimit int64
 	// PermanentStatuses send a delivery to the dead letters at once, besides 410.
 	PermanentStatuses []int
 	// AllowPrivate switches the address guard off; AllowNetworks lets it pass these networks besides the public internet.
@@ -164,6 +166,9 @@ func (o Options) checkRest() error {
 		if !p.IsValid() {
 			return errors.New("allow_networks: write networks as 10.1.0.0/16")
 		}
+	}
+	if o.InlineLimit < 0 {
+		return errors.New("inline_limit cannot be negative")
 	}
 	if o.Concurrency < 0 || o.ConnectTimeout < 0 || o.ResponseTimeout < 0 || o.IdleTimeout < 0 {
 		return errors.New("concurrency and timeouts cannot be negative")

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/hex"
+	"fmt"
 	"time"
 
 	"mxhook/pipeline"
@@ -20,15 +21,21 @@ type payload struct {
 }
 
 type payloadData struct {
-	Version  int              `json:"version"`
-	ID       string           `json:"id"`
-	Delivery payloadDelivery  `json:"delivery"`
-	Kind     string           `json:"kind"`
-	Envelope payloadEnvelope  `json:"envelope"`
-	Auth     payloadAuth      `json:"auth"`
-	Message  *payloadMessage  `json:"message"`
-	Raw      payloadRaw       `json:"raw"`
-	Problems []payloadProblem `json:"problems"`
+	Version  int             `json:"version"`
+	ID       string          `json:"id"`
+	Delivery payloadDelivery `json:"delivery"`
+	Kind     string          `json:"kind"`
+	Envelope payloadEnvelope `json:"envelope"`
+	Auth     payloadAuth     `json:"auth"`
+	Message  *payloadMessage `json:"message"`
+	// At most one of these is not null, that of Kind.
+	AutoReply   *payloadAutoReply   `json:"auto_reply"`
+	Bounce      *payloadBounce      `json:"bounce"`
+	Complaint   *payloadComplaint   `json:"complaint"`
+	DMARCReport *payloadDMARCReport `json:"dmarc_report"`
+	TLSReport   *payloadTLSReport   `json:"tls_report"`
+	Raw         payloadRaw          `json:"raw"`
+	Problems    []payloadProblem    `json:"problems"`
 }
 
 type payloadDelivery struct {
@@ -136,9 +143,11 @@ type payloadMessage struct {
 	Headers     []payloadHeader     `json:"headers"`
 	Text        *string             `json:"text"`
 	HTML        *string             `json:"html"`
+	TextFrom    *string             `json:"text_from"`
 	Reply       *payloadReply       `json:"reply"`
 	Attachments []payloadAttachment `json:"attachments"`
 	Calendar    []payloadEvent      `json:"calendar"`
+	List        *payloadList        `json:"list"`
 }
 
 type payloadAddress struct {
@@ -150,16 +159,6 @@ type payloadHeader struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
-
-type payloadReply struct {
-	Text      string `json:"text"`
-	Quoted    string `json:"quoted"`
-	Signature string `json:"signature"`
-}
-
-// payloadEvent is one event of a calendar; it gets its fields when the parse stage reads calendars. Until then the list
-// is empty.
-type payloadEvent struct{}
 
 // payloadAttachment has exactly one of Content, URL and Omitted.
 type payloadAttachment struct {
@@ -173,6 +172,11 @@ type payloadAttachment struct {
 	Content     *octets `json:"content"`
 	URL         *string `json:"url"`
 	Omitted     *string `json:"omitted"`
+	// OriginalFilename is the name as the sender wrote it, when Filename differs.
+	OriginalFilename *string `json:"original_filename"`
+	// Container is the id of the attachment that this one was unpacked from.
+	Container *string         `json:"container"`
+	Message   *payloadSummary `json:"message"`
 }
 
 type payloadRaw struct {
@@ -195,6 +199,8 @@ type PayloadOptions struct {
 	Raw bool
 	// OmitAttachments, when not "", leaves the octets of attachments out and is given as the reason.
 	OmitAttachments string
+	// InlineLimit, when not 0, leaves the octets of larger attachments out and gives the limit as the reason.
+	InlineLimit int64
 }
 
 // newPayload fills the wire structs from a delivery. Absent lists become empty ones, absent values nil.
@@ -224,6 +230,7 @@ func newPayload(d *pipeline.Delivery, o PayloadOptions) *payload {
 			p.Data.Kind = m.Content.Kind
 		}
 		p.Data.Message = newPayloadMessage(m.Content, o)
+		p.Data.setReports(m.Content)
 	}
 	if o.Raw || m.Content == nil {
 		p.Data.Raw.Content = octetsOf(m.Raw)
@@ -307,28 +314,41 @@ func newPayloadMessage(c *pipeline.Content, o PayloadOptions) *payloadMessage {
 		Bcc:         newPayloadAddresses(c.Bcc),
 		InReplyTo:   listOf(c.InReplyTo),
 		References:  listOf(c.References),
-		Headers:     make([]payloadHeader, 0, len(c.Headers)),
+		Headers:     newPayloadHeaders(c.Headers),
 		Text:        orNull(c.Text),
 		HTML:        orNull(c.HTML),
+		TextFrom:    orNull(c.TextFrom),
+		Reply:       newPayloadReply(c.Reply),
 		Attachments: make([]payloadAttachment, 0, len(c.Attachments)),
-		Calendar:    []payloadEvent{},
+		Calendar:    newPayloadEvents(c.Calendar),
+		List:        newPayloadList(c.List),
 	}
 	if c.Sender != nil {
 		m.Sender = &newPayloadAddresses([]pipeline.Address{*c.Sender})[0]
 	}
-	for _, h := range c.Headers {
-		m.Headers = append(m.Headers, payloadHeader(h))
-	}
 	for _, a := range c.Attachments {
-		m.Attachments = append(m.Attachments, newPayloadAttachment(a, o.OmitAttachments))
+		omit := o.OmitAttachments
+		if omit == "" && o.InlineLimit > 0 && a.Size > o.InlineLimit {
+			omit = fmt.Sprintf("larger than the sink's inline_limit of %d octets", o.InlineLimit)
+		}
+		m.Attachments = append(m.Attachments, newPayloadAttachment(a, omit))
 	}
 	return m
+}
+
+func newPayloadHeaders(hs []pipeline.HeaderField) []payloadHeader {
+	ps := make([]payloadHeader, 0, len(hs))
+	for _, h := range hs {
+		ps = append(ps, payloadHeader(h))
+	}
+	return ps
 }
 
 func newPayloadAttachment(a pipeline.Attachment, omit string) payloadAttachment {
 	p := payloadAttachment{
 		ID: a.ID, Filename: a.Filename, ContentType: a.ContentType, Disposition: a.Disposition, ContentID: orNull(a.ContentID),
 		Size: a.Size, SHA256: hex.EncodeToString(a.SHA256[:]), Omitted: orNull(omit),
+		OriginalFilename: orNull(a.SentName), Container: orNull(a.Container), Message: newPayloadSummary(a.Message),
 	}
 	if omit == "" {
 		p.Content = &octets{size: a.Size, open: a.Open}

@@ -25,10 +25,16 @@ var (
 		"data.auth.sender.by": {"dmarc", "arc"}, "data.auth.spf.identity": {"mailfrom", "helo"},
 		"data.auth.spf.result": results, "data.auth.dkim[].result": results, "data.auth.dmarc.result": results,
 		"data.auth.arc.result": results, "data.auth.iprev.result": results,
+		"data.message.text_from": {"text", "html"}, "data.message.reply.method": {"none", "marks", "attribution", "header", "separator"},
+		"data.message.calendar[].component": {"event", "todo", "journal"}, "data.bounce.method": {"rfc3464", "text"},
 		"data.auth.dmarc.policy": {"none", "quarantine", "reject"}, "data.message.attachments[].disposition": {"attachment", "inline"},
 	}
 	formats = map[string]string{
 		"timestamp": "date-time", "data.envelope.received_at": "date-time", "data.message.date": "date-time",
+		"data.bounce.original.date": "date-time", "data.complaint.original.date": "date-time", "data.complaint.arrival_date": "date-time",
+		"data.dmarc_report.begin": "date-time", "data.dmarc_report.end": "date-time", "data.tls_report.begin": "date-time", "data.tls_report.end": "date-time",
+		"data.message.attachments[].message.date": "date-time", "data.message.calendar[].start.utc": "date-time",
+		"data.message.calendar[].end.utc": "date-time", "data.message.calendar[].recurrence_id.utc": "date-time",
 		"data.message.attachments[].url": "uri", "data.raw.url": "uri",
 	}
 )

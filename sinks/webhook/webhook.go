@@ -58,7 +58,7 @@ func New(o Options) (*Webhook, error) {
 	}
 	w := &Webhook{
 		name: o.Sink, target: target, header: header, signer: signer, permanent: o.PermanentStatuses,
-		payload: PayloadOptions{Raw: o.Raw}, transport: newTransport(o), redactor: newRedactor(o, target, user),
+		payload: PayloadOptions{Raw: o.Raw, InlineLimit: o.InlineLimit}, transport: newTransport(o), redactor: newRedactor(o, target, user),
 		metrics: o.Metrics, now: o.Now,
 	}
 	if o.OmitAttachments {
