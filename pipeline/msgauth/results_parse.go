@@ -102,7 +102,7 @@ func resultTokens(s string) ([]resultToken, error) {
 		switch c := s[i]; {
 		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
 			i++
-		case c < ' ' || c == 0x7f:
+		case c < ' ' || c == 0x7f || c == ')':
 			return nil, errResultsSyntax
 		case c == '(':
 			n := commentLen(s[i:])
@@ -123,7 +123,7 @@ func resultTokens(s string) ([]resultToken, error) {
 			i++
 		default:
 			n := i
-			for n < len(s) && s[n] > ' ' && s[n] != 0x7f && strings.IndexByte(`";(`, s[n]) < 0 && (s[n] != '=' || !endsName(ts)) {
+			for n < len(s) && s[n] > ' ' && s[n] != 0x7f && strings.IndexByte(`";()`, s[n]) < 0 && (s[n] != '=' || !endsName(ts)) {
 				n++
 			}
 			ts = append(ts, resultToken{wordAtom, s[i:n]})

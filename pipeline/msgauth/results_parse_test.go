@@ -35,7 +35,7 @@ func TestParseResults(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", ";", "; dmarc=pass", "mx; dmarc", "mx; dmarc=", "mx; =pass", "mx; spf=pass smtp.mailfrom", "mx 2; none", "mx x y; none",
-		"mx; spf=pass (", `mx; spf=pass reason="`, "mx; a=b;; c=d", "mx; spf=pass\x00", "mx; none; dmarc=pass", strings.Repeat("x", maxResultsField+1),
+		"mx; spf=pass (", "mx; 0)=0", "mx; a=b)", `mx; spf=pass reason="`, "mx; a=b;; c=d", "mx; spf=pass\x00", "mx; none; dmarc=pass", strings.Repeat("x", maxResultsField+1),
 		"mx" + strings.Repeat("; a=b", maxResults+1),
 	} {
 		if got, err := parseResults(bad); err == nil {

@@ -49,6 +49,14 @@ func newServer(o Options, recipients ingest.Recipients, s ingest.Spool, certs *c
 	return ingest.New(opts)
 }
 
+func authOptions(c *configs.Config, resolver msgauth.Resolver, log *slog.Logger) msgauth.Options {
+	o := msgauth.Options{Resolver: resolver, Log: log, TrustedSealers: c.Auth.TrustedSealers}
+	for _, u := range c.Auth.TrustedUpstreams {
+		o.TrustedUpstreams = append(o.TrustedUpstreams, msgauth.Upstream{Networks: u.Prefixes(), AuthservID: u.AuthservID})
+	}
+	return o
+}
+
 func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Registerer) (msgauth.Resolver, error) {
 	r, err := msgauth.NewResolver(msgauth.ResolverConfig{
 		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Log: log, Registerer: registry,

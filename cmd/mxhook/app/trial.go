@@ -37,7 +37,7 @@ func NewTrial(cfg *configs.Config, resolver msgauth.Resolver, log *slog.Logger) 
 			return nil, err
 		}
 	}
-	t.stages = append(pipeline.Stages{msgauth.New(msgauth.Options{Resolver: resolver, Log: log})}, t.stages...)
+	t.stages = append(pipeline.Stages{msgauth.New(authOptions(cfg, resolver, log))}, t.stages...)
 	return t, nil
 }
 

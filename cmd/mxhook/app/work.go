@@ -39,7 +39,9 @@ func newWork(o Options, current *atomic.Pointer[generation], registry prometheus
 	if w.parse, err = parse.New(parse.Options{Log: o.Log, Metrics: registry}); err != nil {
 		return nil, err
 	}
-	auth := msgauth.New(msgauth.Options{Resolver: resolver, Now: o.Now, Log: o.Log, Registerer: registry})
+	ao := authOptions(o.Config, resolver, o.Log)
+	ao.Now, ao.Registerer = o.Now, registry
+	auth := msgauth.New(ao)
 	w.stages = pipeline.Stages{auth, w.parse}
 	return w, nil
 }
