@@ -172,8 +172,8 @@ func (c *checker) smtp() {
 		c.oneOf(key+".tls", l.TLS, "none", "starttls", "implicit")
 		switch {
 		case l.TLS == "starttls" || l.TLS == "implicit":
-			if len(s.TLS.Pairs()) == 0 {
-				c.add(key+".tls", "%s needs a certificate; set smtp.tls.cert_file and smtp.tls.key_file, or tls: none", l.TLS)
+			if len(s.TLS.Pairs()) == 0 && len(s.TLS.ACME.Domains) == 0 {
+				c.add(key+".tls", "%s needs a certificate; set smtp.tls.cert_file and smtp.tls.key_file, or smtp.tls.acme.domains, or tls: none", l.TLS)
 			}
 		case l.TLS == "none" && ok && !isLoopback(host):
 			c.warn(key+".tls", "mail arrives in clear text; set smtp.tls and tls: starttls")

@@ -67,6 +67,20 @@ type TLS struct {
 	Certificates []Certificate `yaml:"certificates"`
 	MinVersion   string        `yaml:"min_version"`
 	Ciphers      []string      `yaml:"ciphers"`
+	ACME         ACME          `yaml:"acme"`
+}
+
+// ACME gets certificates for Domains, which none means off, from the authority behind Directory (RFC 8555). Challenge is
+// "http-01" or "tls-alpn-01"; Address "" is the port that the authority asks at; Storage "" is DataDir/acme. CAFile is
+// what an authority of one's own is trusted by.
+type ACME struct {
+	Directory string   `yaml:"directory_url"`
+	Email     string   `yaml:"email"`
+	Domains   []string `yaml:"domains"`
+	Storage   string   `yaml:"storage"`
+	Challenge string   `yaml:"challenge"`
+	Address   string   `yaml:"address"`
+	CAFile    string   `yaml:"ca_file"`
 }
 
 // Certificate names the files of a certificate chain and its key, PEM.
@@ -190,6 +204,9 @@ type Log struct {
 
 const day = 24 * time.Hour
 
+// letsEncrypt is the directory of the authority that gives certificates to everybody.
+const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+
 // Default returns the configuration of an empty file. It lacks domains, sinks and rules.
 func Default() Config {
 	return Config{
@@ -197,7 +214,7 @@ func Default() Config {
 		SMTP: SMTP{
 			Hostname:  "localhost",
 			Listeners: []Listener{defaultListener("mx", ":25")},
-			TLS:       TLS{MinVersion: "1.2"},
+			TLS:       TLS{MinVersion: "1.2", ACME: ACME{Directory: letsEncrypt, Challenge: ChallengeHTTP}},
 			Limits:    SMTPLimits{MessageSize: 50 * megabyte, Recipients: 100, Connections: 5000, ConnectionsPerIP: 100},
 			Timeouts: SMTPTimeouts{
 				Handshake: Duration(30 * time.Second), Command: Duration(5 * time.Minute), Data: Duration(3 * time.Minute),

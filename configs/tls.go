@@ -3,8 +3,28 @@ package configs
 import (
 	"crypto/tls"
 	"fmt"
+	"net/url"
 	"strings"
+
+	"mxhook/ingest"
 )
+
+// Challenges of ACME: how an authority convinces itself that a name is ours.
+const (
+	ChallengeHTTP = "http-01"
+	ChallengeTLS  = "tls-alpn-01"
+)
+
+// ListenAddress is where the challenge is answered.
+func (a *ACME) ListenAddress() string {
+	switch {
+	case a.Address != "":
+		return a.Address
+	case a.Challenge == ChallengeTLS:
+		return ":443"
+	}
+	return ":80"
+}
 
 // Pairs are the configured certificates: the default pair first, then the others in order. What is half configured is
 // one too; Load has complained about it.
@@ -78,5 +98,33 @@ func (c *checker) tls() {
 		case insecure:
 			c.warn(key, "%s is not safe; remove it unless senders need it", name)
 		}
+	}
+	c.acme()
+}
+
+func (c *checker) acme() {
+	a := &c.cfg.SMTP.TLS.ACME
+	u, err := url.Parse(a.Directory)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		c.add("smtp.tls.acme.directory_url", "%q is not the URL of an ACME directory; write https://acme-v02.api.letsencrypt.org/directory", a.Directory)
+	}
+	switch {
+	case a.Email != "":
+		c.mailbox("smtp.tls.acme.email", a.Email)
+	case len(a.Domains) > 0:
+		c.add("smtp.tls.acme.email", "the address is missing; name one that the authority can write to")
+	}
+	for i, name := range a.Domains {
+		key := fmt.Sprintf("smtp.tls.acme.domains[%d]", i)
+		switch _, err := ingest.NewDomains([]ingest.Domain{{Name: name}}); {
+		case strings.Contains(name, "*"):
+			c.add(key, "%q: a certificate with a wildcard needs a challenge that is not spoken here; name each host", name)
+		case err != nil:
+			c.add(key, "%q is not a host name; write the name of the MX, like mx.example.com", name)
+		}
+	}
+	c.oneOf("smtp.tls.acme.challenge", a.Challenge, ChallengeHTTP, ChallengeTLS)
+	if a.Address != "" {
+		c.address("smtp.tls.acme.address", a.Address)
 	}
 }

@@ -132,7 +132,9 @@ func (a *App) build() error {
 func (a *App) Start(ctx context.Context) error {
 	a.ops.start()
 	if a.certs != nil {
-		a.certs.start()
+		if err := a.certs.start(); err != nil {
+			return err
+		}
 	}
 	if a.server != nil {
 		a.server.Start()
@@ -205,6 +207,9 @@ func (a *App) unbind(ctx context.Context) error {
 	var errs []error
 	if a.server != nil {
 		errs = append(errs, a.server.Shutdown(ctx))
+	}
+	if a.certs != nil {
+		a.certs.stop()
 	}
 	if a.work != nil {
 		a.work.close()

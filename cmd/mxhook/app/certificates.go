@@ -34,8 +34,9 @@ type certificates struct {
 	pairs []*pair
 	// byName has the certificates for a name in lower case, which may be a wildcard's: "*.example.com".
 	byName map[string][]*tls.Certificate
-	// managed are certificates that somebody else keeps, ACME; nil without.
-	managed managedCertificates
+	// managed are the certificates of ACME, and temporary is what clients get until there is one; both nil without.
+	managed   managedCertificates
+	temporary *tls.Certificate
 
 	failures prometheus.Counter
 	warned   map[[sha256.Size]byte]time.Duration // by leaf: the last threshold that was warned of
@@ -46,8 +47,12 @@ type certificates struct {
 
 // managedCertificates are certificates that are not in configured files.
 type managedCertificates interface {
+	start() error
+	stop()
 	// certificate returns the certificate for a client, or nil when there is none for the name it sends.
 	certificate(hello *tls.ClientHelloInfo) *tls.Certificate
+	// fallback returns a certificate for clients that get no other, or nil when there is none yet.
+	fallback() *tls.Certificate
 	// leaves returns the certificates that are in use.
 	leaves() []*x509.Certificate
 }
@@ -91,11 +96,18 @@ func newCertificates(files []configs.Certificate, log *slog.Logger, registry pro
 // configuredCertificates returns nil when no certificate is configured.
 func configuredCertificates(o Options, registry prometheus.Registerer) (*certificates, error) {
 	files := o.Config.SMTP.TLS.Pairs()
-	if len(files) == 0 {
-		return nil, nil
+	managed, err := newACME(o.Config, o.Log, renewalInterval)
+	if err != nil || len(files) == 0 && managed == nil {
+		return nil, err
 	}
 	c, err := newCertificates(files, o.Log, registry, o.Now)
+	if err == nil && managed != nil {
+		err = c.manage(managed, o.Config.SMTP.Hostname)
+	}
 	if err != nil {
+		if managed != nil {
+			managed.stop()
+		}
 		return nil, fmt.Errorf("smtp.tls: %w", err)
 	}
 	return c, nil
@@ -109,8 +121,20 @@ func (c *certificates) config(t *configs.TLS) *tls.Config {
 	return &tls.Config{GetCertificate: c.certificate, MinVersion: t.Version(), CipherSuites: t.CipherSuites()}
 }
 
-// start looks at the files from time to time until stop.
-func (c *certificates) start() {
+// manage adds certificates that are not in files. It must be called before start.
+func (c *certificates) manage(m managedCertificates, hostname string) (err error) {
+	c.managed = m
+	c.temporary, err = temporaryCertificate(hostname, c.now())
+	return err
+}
+
+// start looks at the files from time to time until stop, and starts what is managed.
+func (c *certificates) start() error {
+	if c.managed != nil {
+		if err := c.managed.start(); err != nil {
+			return err
+		}
+	}
 	c.warn()
 	c.wg.Go(func() {
 		tick := time.NewTicker(certificateInterval)
@@ -124,11 +148,17 @@ func (c *certificates) start() {
 			}
 		}
 	})
+	return nil
 }
 
 // stop ends what start began; it may be called again, and without a start.
 func (c *certificates) stop() {
-	c.stopping.Do(func() { close(c.done) })
+	c.stopping.Do(func() {
+		close(c.done)
+		if c.managed != nil {
+			c.managed.stop()
+		}
+	})
 	c.wg.Wait()
 }
 
@@ -205,7 +235,13 @@ func (c *certificates) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 	if len(c.pairs) > 0 {
 		return c.pairs[0].cert, nil
 	}
-	return nil, errors.New("there is no certificate yet")
+	if c.managed != nil {
+		if cert := c.managed.fallback(); cert != nil {
+			return cert, nil
+		}
+		return c.temporary, nil
+	}
+	return nil, errors.New("there is no certificate")
 }
 
 // fitting returns the first certificate whose key the client can use, the first of all when it can use none.

@@ -261,7 +261,9 @@ func TestCertificatesChangeUnderHandshakes(t *testing.T) {
 	t.Parallel()
 	ca, dir := apptest.NewAuthority(t), t.TempDir()
 	k := newKeeper(t, pairOf(ca.WritePair(dir, "mx", 90*day, "mx0.example.com")))
-	k.Start()
+	if err := k.Start(); err != nil {
+		t.Fatal(err)
+	}
 	defer k.Stop()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
