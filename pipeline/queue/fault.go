@@ -46,3 +46,21 @@ func gone(ctx context.Context, s jetstream.Stream, seq uint64) (bool, error) {
 	}
 	return seq < info.State.FirstSeq || slices.Contains(info.State.Deleted, seq), nil
 }
+
+// allGone reports whether a stream has no message of that sequence or a later one.
+func allGone(ctx context.Context, s jetstream.Stream, seq uint64) (bool, error) {
+	info, err := s.Info(ctx, jetstream.WithDeletedDetails(true))
+	if err != nil {
+		return false, fmt.Errorf("look at stream: %w", err)
+	}
+	if seq = max(seq, info.State.FirstSeq); info.State.Msgs == 0 || seq > info.State.LastSeq {
+		return true, nil
+	}
+	later := 0
+	for _, d := range info.State.Deleted {
+		if d >= seq {
+			later++
+		}
+	}
+	return uint64(later) == info.State.LastSeq-seq+1, nil
+}

@@ -29,12 +29,17 @@ func (s *blindStream) GetMsg(ctx context.Context, seq uint64, opts ...jetstream.
 	return s.Stream.GetMsg(ctx, seq, opts...)
 }
 
+func blindly(s jetstream.Stream) *blindStream {
+	b := &blindStream{Stream: s}
+	b.blind.Store(true)
+	return b
+}
+
 // blind makes the streams of a queue that nothing uses yet fail to read until the returned function is called.
 func blind(streams []jetstream.Stream) (asked func() int64, restore func()) {
 	var all []*blindStream
 	for k, s := range streams {
-		b := &blindStream{Stream: s}
-		b.blind.Store(true)
+		b := blindly(s)
 		streams[k] = b
 		all = append(all, b)
 	}

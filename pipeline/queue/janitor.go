@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,7 +14,7 @@ import (
 )
 
 const (
-	// tidyEvery is how many looks at storage lie between two rounds of the janitor.
+	// tidyEvery is how many times longer than between two looks at storage it is between two rounds of the janitor.
 	tidyEvery = 10
 	// tidyFor bounds one round.
 	tidyFor = 10 * time.Minute
@@ -23,21 +25,28 @@ const (
 	ageWarning = 24 * time.Hour
 	// purgeSlice is the share of a short mail stream that is removed at once.
 	purgeSlice = 10
+	// subjectsPerPage is the number of subjects in one page of the server's answer.
+	subjectsPerPage = 100_000
 )
 
-// watch looks at storage and keeps house until the queue is closed.
-func (q *Queue) watch() {
-	tick := time.NewTicker(q.cfg.watchEvery)
+// watch looks at storage until the queue is closed.
+func (q *Queue) watch() { q.every(q.cfg.watchEvery, "look at storage", q.cfg.tryFor, q.look) }
+
+// keepHouse is the janitor. A round may take minutes, which must not keep watch from looking.
+func (q *Queue) keepHouse() {
+	q.try("keep house", tidyFor, q.tidy)
+	q.every(tidyEvery*q.cfg.watchEvery, "keep house", tidyFor, q.tidy)
+}
+
+func (q *Queue) every(d time.Duration, what string, bound time.Duration, fn func(context.Context) error) {
+	tick := time.NewTicker(d)
 	defer tick.Stop()
-	for n := 0; ; n++ {
-		if n%tidyEvery == 0 {
-			q.try("keep house", tidyFor, q.tidy)
-		}
+	for {
 		select {
 		case <-q.ending.Done():
 			return
 		case <-tick.C:
-			q.try("look at storage", q.cfg.tryFor, q.look)
+			q.try(what, bound, fn)
 		}
 	}
 }
@@ -59,6 +68,8 @@ func (q *Queue) try(what string, bound time.Duration, fn func(context.Context) e
 
 // tidy is one round of the janitor.
 func (q *Queue) tidy(ctx context.Context) error {
+	q.house.Lock()
+	defer q.house.Unlock()
 	s, err := q.Status(ctx)
 	if err != nil {
 		return err
@@ -69,7 +80,7 @@ func (q *Queue) tidy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(q.purgeSettled(ctx, l), q.dropOldDead(ctx, l))
+	return errors.Join(q.purgeSettled(ctx, l), q.dropOldDead(ctx, l), q.wakeOverdue(ctx, l))
 }
 
 // warnAge raises the alarm when something unsettled is about to outlive the retention. Nothing happens to it then: the
@@ -170,12 +181,50 @@ func (q *Queue) unsettledSince(ctx context.Context, l *link, now time.Time) ([]t
 }
 
 // oldestDelivery returns the earlier of oldest and the time of the oldest message that a delivery of the stream refers
-// to. It reads all of them one by one: the list of subjects comes in pages that shift while it is read.
+// to, from the list of subjects that the server has in memory. A longer list comes in pages, which shift while they are
+// read; then it reads the deliveries one by one.
 func oldestDelivery(ctx context.Context, s jetstream.Stream, k int, oldest time.Time) (time.Time, error) {
-	for seq := uint64(1); ; {
+	subjects, whole, err := deliverySubjects(ctx, s, k, ">")
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !whole {
+		return oldestByReading(ctx, s, k, oldest)
+	}
+	for _, subject := range subjects {
+		_, _, id, err := splitDelivery(subject)
+		if err != nil {
+			return time.Time{}, err
+		}
+		oldest = earlier(oldest, mailTime(id))
+	}
+	return oldest, nil
+}
+
+// deliverySubjects lists the deliveries of a stream whose subjects end in rest; not whole, it may lack some.
+func deliverySubjects(ctx context.Context, s jetstream.Stream, k int, rest string) (subjects []string, whole bool, err error) {
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(fmt.Sprintf("mxhook.delivery.%d.%s", k, rest)))
+	if err != nil {
+		return nil, false, fmt.Errorf("list the deliveries of stream %s: %w", streamName(deliveryPrefix, k), err)
+	}
+	return slices.Collect(maps.Keys(info.State.Subjects)), len(info.State.Subjects) < subjectsPerPage, nil
+}
+
+// oldestByReading reads on behind the end it found first, until nothing can be there that it has not read: a message
+// that the server could not read is an error.
+func oldestByReading(ctx context.Context, s jetstream.Stream, k int, oldest time.Time) (time.Time, error) {
+	for seq, misses := uint64(1), 0; ; {
 		raw, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(fmt.Sprintf("mxhook.delivery.%d.>", k)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return oldest, nil
+			end, err := allGone(ctx, s, seq)
+			if end && err == nil {
+				return oldest, nil
+			}
+			if misses++; err == nil && misses < 3 {
+				continue // something may have come behind what was the end
+			}
+			return time.Time{}, fmt.Errorf("read stream %s: a delivery at %d or later cannot be read: %w",
+				streamName(deliveryPrefix, k), seq, errors.Join(err, jetstream.ErrMsgNotFound))
 		}
 		if err != nil {
 			return time.Time{}, fmt.Errorf("read stream %s: %w", streamName(deliveryPrefix, k), err)
@@ -185,7 +234,7 @@ func oldestDelivery(ctx context.Context, s jetstream.Stream, k int, oldest time.
 			return time.Time{}, err
 		}
 		oldest = earlier(oldest, mailTime(id))
-		seq = raw.Sequence + 1
+		seq, misses = raw.Sequence+1, 0
 	}
 }
 
@@ -196,12 +245,13 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// firstSince returns the sequence of the first message stored at or after t, or the one after the last.
+// firstSince returns the sequence of the first message stored at or after t, or the one after the last. What the
+// server cannot read it may take for older than t; so the message before the found one must be readable and older.
 func firstSince(ctx context.Context, s jetstream.Stream, t time.Time) (uint64, error) {
 	if t.Before(time.Unix(0, 0)) {
 		return 0, nil
 	}
-	info, err := s.Info(ctx)
+	info, err := s.Info(ctx, jetstream.WithDeletedDetails(true))
 	if err != nil {
 		return 0, fmt.Errorf("look at stream: %w", err)
 	}
@@ -214,7 +264,24 @@ func firstSince(ctx context.Context, s jetstream.Stream, t time.Time) (uint64, e
 		found = meta.Sequence.Stream
 		return false, nil
 	})
-	return found, err
+	if err != nil {
+		return 0, err
+	}
+	before := min(found, info.State.LastSeq+1) - 1
+	for before >= info.State.FirstSeq && before > 0 && slices.Contains(info.State.Deleted, before) {
+		before--
+	}
+	if before < info.State.FirstSeq || before == 0 {
+		return found, nil
+	}
+	raw, err := s.GetMsg(ctx, before)
+	if err != nil {
+		return 0, fmt.Errorf("read message %d before those to be kept: %w", before, err)
+	}
+	if !raw.Time.Before(t) {
+		return 0, fmt.Errorf("read stream: message %d is not older than what is to be kept", before)
+	}
+	return found, nil
 }
 
 // dropOldDead removes the dead letters that have been kept long enough, and says so for each.

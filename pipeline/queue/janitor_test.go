@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"mxhook/pipeline"
 )
 
@@ -190,4 +193,156 @@ func expectUnsettledOnlyDelivery(t *testing.T, q *Queue) {
 		s, err := q.Status(t.Context())
 		return err == nil && s.Messages == 0
 	})
+}
+
+func TestDeliveriesThatCannotBeReadKeepTheJanitorFromPurging(t *testing.T) {
+	t.Parallel()
+	q, _, _ := aged(t)
+	m := taken(t, q, []byte("x"))
+	for _, id := range []string{"a", "b"} {
+		d := sampleDelivery(m, "box")
+		d.ID += id
+		enqueue(t, q, pipeline.Deferred{Delivery: d})
+	}
+	k := shardOf("box", deliveryShards)
+	s, now := q.link.Load().delivery[k], time.Now()
+	want := mailTime(m.Envelope.ID)
+	// What lies behind the last delivery is gone, like the deliveries that were made.
+	for _, deleted := range []string{"", "b", "a"} {
+		if deleted != "" {
+			if err := s.Purge(t.Context(), jetstream.WithPurgeSubject(deliveryDue(k, "box", pipeline.DeliveryID(m.Envelope.ID, "box")+deleted))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if deleted == "a" {
+			want = now
+		}
+		for name, oldest := range map[string]func(context.Context, jetstream.Stream, int, time.Time) (time.Time, error){
+			"list": oldestDelivery, "read": oldestByReading,
+		} {
+			if got, err := oldest(t.Context(), s, k, now); err != nil || !got.Equal(want) {
+				t.Errorf("%s without %q: %v, %v, want %v", name, deleted, got, err, want)
+			}
+		}
+		_, err := oldestByReading(t.Context(), blindly(s), k, now)
+		if (err == nil) != (deleted == "a") {
+			t.Errorf("reading blindly without %q: %v", deleted, err)
+		}
+	}
+}
+
+func TestMessagesThatCannotBeReadAreNotPurged(t *testing.T) {
+	t.Parallel()
+	q, advance, _ := aged(t)
+	for range 4 {
+		taken(t, q, []byte("x"))
+	}
+	expectIdle(t, q)
+	n := storedMessages(t, q)
+	advance(9 * 24 * time.Hour)
+	status(t, q)
+	_, restore := blind(q.link.Load().mail)
+	if err := q.tidy(t.Context()); err == nil {
+		t.Error("the janitor does not say that it cannot read")
+	}
+	restore()
+	if got := storedMessages(t, q); got != n {
+		t.Errorf("%d of %d messages left", got, n)
+	}
+	tidy(t, q)
+	if got := storedMessages(t, q); got != 0 {
+		t.Errorf("%d messages left", got)
+	}
+}
+
+func TestScheduleFiresBeyondTheQuota(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.MaxStore = 2 * mib })
+	d := sampleDelivery(taken(t, q, []byte("x")), "box")
+	enqueue(t, q, pipeline.Deferred{Delivery: d, NotBefore: time.Now().Add(time.Second)})
+	for i := range 8 {
+		if _, err := q.publish(t.Context(), deadPart("fill", i), "", nil, make([]byte, 400*kib)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Admit(t.Context(), 0); !errors.Is(err, pipeline.ErrStorage) {
+		t.Errorf("admit beyond the quota: %v", err)
+	}
+	done := make(chan struct{})
+	deliver(t, q, "box", done, func(context.Context, *pipeline.Delivery) error {
+		close(done)
+		return nil
+	})
+}
+
+func TestMissedScheduleIsMadeDue(t *testing.T) {
+	t.Parallel()
+	srv := startExternal(t, t.TempDir(), -1, func(o *server.Options) { o.JetStreamMaxStore = 2 * mib })
+	var ahead atomic.Int64
+	q := mustOpen(t, embedded(t, ""), func(c *Config) {
+		c.URL, c.Durability, c.watchEvery = srv.ClientURL(), DurabilityFsync, time.Hour
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	m := taken(t, q, []byte("x"))
+	at := time.Now().Add(2 * time.Second)
+	missed, future := sampleDelivery(m, "box"), sampleDelivery(m, "box")
+	future.ID += ".future"
+	enqueue(t, q, pipeline.Deferred{Delivery: missed, NotBefore: at}, pipeline.Deferred{Delivery: future, NotBefore: at.Add(time.Hour)})
+	for i, err := 0, error(nil); err == nil; i++ {
+		_, err = q.publish(t.Context(), deadPart("fill", i), "", nil, make([]byte, 400*kib))
+	}
+	eventually(t, "the schedule was to fire", func() bool { return time.Since(at) > 2500*time.Millisecond })
+	if err := q.link.Load().dead.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	scheduled := func() Waiting { return status(t, q).Deliveries["box"] }
+	if got := scheduled(); got != (Waiting{Scheduled: 2}) {
+		t.Fatalf("%+v: the server fired in spite of its limit, the test proves nothing", got)
+	}
+	ahead.Store(int64(overdue))
+	tidy(t, q)
+	ahead.Store(int64(2*overdue + overdueEvery))
+	tidy(t, q)
+	if got := scheduled(); got != (Waiting{Due: 1, Scheduled: 1}) {
+		t.Errorf("%+v after the janitor", got)
+	}
+	done := make(chan struct{})
+	deliver(t, q, "box", done, func(_ context.Context, d *pipeline.Delivery) error {
+		if d.ID != missed.ID {
+			t.Errorf("delivered %s", d.ID)
+		}
+		close(done)
+		return nil
+	})
+}
+
+func TestEverythingStoredCountsAgainstTheQuota(t *testing.T) {
+	t.Parallel()
+	q, _, _ := aged(t)
+	d := sampleDelivery(taken(t, q, randomOctets(t, 50_000)), "box")
+	for what, store := range map[string]func(){
+		"delivery":    func() { enqueue(t, q, pipeline.Deferred{Delivery: d}) },
+		"dead letter": func() { bury(t, q, d) },
+		"message":     func() { spool(t, q, newEnvelope(), []byte("x")) },
+	} {
+		before := q.sinceLook.Load()
+		if store(); q.sinceLook.Load() <= before {
+			t.Errorf("a %s does not count", what)
+		}
+	}
+}
+
+// TestLooksGoOnWhileTheJanitorWorks holds the janitor in a round and watches what admission goes by.
+func TestLooksGoOnWhileTheJanitorWorks(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.watchEvery = 20 * time.Millisecond })
+	q.house.Lock()
+	defer q.house.Unlock()
+	for range 3 * tidyEvery {
+		last := q.storage.Load()
+		eventually(t, "a look", func() bool { return q.storage.Load() != last })
+	}
 }

@@ -29,6 +29,10 @@ type link struct {
 	close context.CancelFunc
 }
 
+// serverLimit is the limit in bytes of the embedded server: none. Beyond one a schedule that is due is lost until the
+// next start; the quota is a matter of admission, so that deliveries and dead letters find room.
+const serverLimit = 1 << 62
+
 // stopWait bounds the stop of a server that did not come up.
 const stopWait = 30 * time.Second
 
@@ -125,7 +129,7 @@ func (q *Queue) startServer(ctx context.Context) (*server.Server, error) {
 		JetStream:              true,
 		StoreDir:               filepath.Join(q.cfg.Dir, "nats"),
 		SyncAlways:             q.cfg.Durability == DurabilityFsync,
-		JetStreamMaxStore:      q.quota,
+		JetStreamMaxStore:      serverLimit,
 		JetStreamMaxMemory:     64 * mib,
 		MaxPayload:             mib,
 		MaxPending:             256 * mib,

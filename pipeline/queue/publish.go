@@ -44,6 +44,7 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 		var ack *jetstream.PubAck
 		if ack, err = q.publishOnce(ctx, msg); err == nil {
 			q.unanswered.Store(0)
+			q.sinceLook.Add(int64(len(body)))
 			return ack, nil
 		}
 		unsure = unsure || !errors.Is(err, errDown) && !errors.Is(err, errClosed) && !refusal(err)

@@ -39,6 +39,11 @@ type Queue struct {
 	sinceLook atomic.Int64
 	counts    countCache
 
+	// house is held for a round of the janitor, whose memory follows.
+	house       sync.Mutex
+	overdueNext time.Time
+	overdueFrom [deliveryShards]uint64
+
 	mu     sync.Mutex
 	closed bool
 	calls  sync.WaitGroup // of Process, Deliver, Commit: Close waits for them
@@ -70,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.tasks.Go(q.watch)
+	q.tasks.Go(q.keepHouse)
 	if cfg.URL == "" {
 		q.tasks.Go(q.rebuild)
 	}

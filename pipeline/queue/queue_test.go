@@ -98,11 +98,15 @@ func externalServer(t *testing.T) (url string) {
 	return startExternal(t, t.TempDir(), -1).ClientURL()
 }
 
-func startExternal(t *testing.T, dir string, port int) *server.Server {
+func startExternal(t *testing.T, dir string, port int, change ...func(*server.Options)) *server.Server {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{
+	opts := &server.Options{
 		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true, SyncAlways: true,
-	})
+	}
+	for _, f := range change {
+		f(opts)
+	}
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

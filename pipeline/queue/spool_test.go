@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"mxhook/pipeline"
 )
@@ -258,19 +259,17 @@ func TestServersRefusalIsStorage(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*Config)
-		open   func(t *testing.T) opener
+		server func(*server.Options)
 	}{
-		{"account quota", func(c *Config) { c.MaxStore = 2 * mib }, func(t *testing.T) opener { return embedded(t, t.TempDir()) }},
-		{"stream quota", func(c *Config) { c.MaxStore = 2 * mib }, func(t *testing.T) opener {
-			url := externalServer(t)
-			return func(change ...func(*Config)) (*Queue, error) {
-				return openWith(t, append(change, func(c *Config) { c.URL, c.Durability = url, DurabilityFsync }))
-			}
-		}},
+		{"server's limit", func(*Config) {}, func(o *server.Options) { o.JetStreamMaxStore = 2 * mib }},
+		{"stream's quota", func(c *Config) { c.MaxStore = 2 * mib }, func(*server.Options) {}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			q := mustOpen(t, tc.open(t), tc.change, func(c *Config) { c.watchEvery = time.Hour })
+			url := startExternal(t, t.TempDir(), -1, tc.server).ClientURL()
+			q := mustOpen(t, embedded(t, ""), tc.change, func(c *Config) {
+				c.URL, c.Durability, c.watchEvery = url, DurabilityFsync, time.Hour
+			})
 			// As if another process had used up what ours believes to be free.
 			err := fill(t, q, 40, func() { q.storage.Store(nil) })
 			if !errors.Is(err, pipeline.ErrStorage) || !refused(err) {

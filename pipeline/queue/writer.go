@@ -154,7 +154,6 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.q.sinceLook.Add(int64(len(frame)))
 	return ack, nil
 }
 
@@ -282,7 +281,6 @@ func (w *Writer) send() {
 			return
 		}
 		p.seq = ack.Sequence
-		w.q.sinceLook.Add(int64(p.size))
 	}()
 }
 
