@@ -48,13 +48,13 @@ type arcResult struct {
 
 // checkARC validates the chain (RFC 8617 5.2). A failure of DNS is a temperror, which nobody acts on.
 func (s *Stage) checkARC(ctx context.Context, raw []byte, at time.Time) arcResult {
-	m := newSignedMail(raw)
-	if len(m.byName[strings.ToLower(fieldAAR)])+len(m.byName[strings.ToLower(fieldAMS)])+len(m.byName[strings.ToLower(fieldSeal)]) == 0 {
+	if !hasChain(raw) {
 		return arcResult{result: pipeline.ResultNone}
 	}
 	if pipeline.HeaderEnd(raw) > maxSignedHeader {
 		return arcResult{result: pipeline.ResultPolicy, reason: "not verified: the header is too large"}
 	}
+	m := newSignedMail(raw)
 	sets, err := arcSets(m)
 	if err != nil {
 		return arcResult{result: pipeline.ResultFail, reason: err.Error()}
@@ -62,6 +62,16 @@ func (s *Stage) checkARC(ctx context.Context, raw []byte, at time.Time) arcResul
 	res := arcResult{sets: sets}
 	res.result, res.reason = validateChain(ctx, m, sets, newKeyring(ctx, s.resolver), at)
 	return res
+}
+
+// hasChain reports whether there is any field of a set.
+func hasChain(raw []byte) bool {
+	for f := range pipeline.Fields(raw) {
+		if f.Is(fieldAAR) || f.Is(fieldAMS) || f.Is(fieldSeal) {
+			return true
+		}
+	}
+	return false
 }
 
 // validateChain is steps 2 to 6 of RFC 8617 5.2 over sets that are complete.

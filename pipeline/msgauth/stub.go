@@ -39,7 +39,8 @@ type ResolverConfig struct {
 }
 
 // StubResolver asks recursive resolvers and remembers the answers for as long as their TTL says, within 30 s to 1 h
-// (no such record: 30 s to 5 min). Failures are not remembered. Lookups for the same question that are under way at the
+// (no such record: 30 s to 5 min), and failures for ten seconds (RFC 9520), so that a dead server holds up one mail and
+// not each. Lookups for the same question that are under way at the
 // same time share one exchange. It starts no goroutine, needs no Close, and is safe for concurrent use.
 type StubResolver struct {
 	servers  []string
@@ -61,9 +62,11 @@ type question struct {
 	qtype uint16
 }
 
-// answer is the records of the type asked for; none of them when the name or the type does not exist.
+// answer is the records of the type asked for; none of them when the name or the type does not exist. err is set when
+// all servers failed.
 type answer struct {
 	rrs     []dns.RR
+	err     error
 	expires time.Time
 }
 
@@ -237,10 +240,13 @@ func (r *StubResolver) lookup(ctx context.Context, name string, qtype uint16) ([
 	} else {
 		var err error
 		if a, err = r.share(ctx, q); err != nil {
-			d := dnsError(name, err)
-			r.metrics.lookup(resultOf(d))
-			return nil, d
+			a.err = err
 		}
+	}
+	if a.err != nil {
+		d := dnsError(name, a.err)
+		r.metrics.lookup(resultOf(d))
+		return nil, d
 	}
 	if len(a.rrs) == 0 {
 		r.metrics.lookup(resultNotFound)
@@ -291,8 +297,11 @@ func (r *StubResolver) fly(ctx context.Context, q question, f *flight) {
 	switch {
 	case f.err == nil && answerSize(f.answer) <= maxCachedAnswer:
 		r.cache.Add(q, f.answer)
+	case f.err == nil:
 	case ctx.Err() != nil:
 		f.err = fmt.Errorf("%w: %w", errGaveUp, ctx.Err())
+	default:
+		r.cache.Add(q, answer{err: f.err, expires: r.now().Add(failureTTL)})
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	minTTL         = 30 * time.Second
 	maxTTL         = time.Hour
 	maxNegativeTTL = 5 * time.Minute
+	failureTTL     = 10 * time.Second
 )
 
 var (
@@ -43,10 +44,10 @@ func (r *StubResolver) resolve(ctx context.Context, q question) (answer, error) 
 			return answer{}, err
 		}
 		if len(rrs) > 0 {
-			return answer{rrs, r.now().Add(clampTTL(ttl, maxTTL))}, nil
+			return answer{rrs: rrs, expires: r.now().Add(clampTTL(ttl, maxTTL))}, nil
 		}
 		if name == before || msg.Rcode == dns.RcodeNameError {
-			return answer{nil, r.now().Add(clampTTL(min(ttl, negativeTTL(msg)), maxNegativeTTL))}, nil
+			return answer{expires: r.now().Add(clampTTL(min(ttl, negativeTTL(msg)), maxNegativeTTL))}, nil
 		}
 	}
 }
