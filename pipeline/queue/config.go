@@ -67,7 +67,7 @@ type Config struct {
 	Now func() time.Time
 
 	// These are for tests; see the defaults.
-	ackWait, drainFor, pullFor, watchEvery, tryFor time.Duration
+	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff time.Duration
 }
 
 const (
@@ -104,6 +104,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.pullFor, time.Second)
 	setDefault(&c.watchEvery, time.Second)
 	setDefault(&c.tryFor, 10*time.Second)
+	setDefault(&c.backoff, time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

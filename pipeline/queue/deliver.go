@@ -18,7 +18,8 @@ import (
 //   - nil: the delivery is done;
 //   - an error with a pipeline.Later mark: it is stored as h left it, and due at that time;
 //   - one marked pipeline.Permanent: it becomes a dead letter, as h left it;
-//   - any other error: it was not attempted, and comes back soon as it was.
+//   - any other error: it was not attempted, and comes back soon as it was; a dead letter when that is still so
+//     Config.Retention after First.
 func (q *Queue) Deliver(ctx context.Context, sink string, n int, h func(context.Context, *pipeline.Delivery) error) error {
 	open := func(ctx context.Context, l *link) (jetstream.Consumer, error) { return q.sinkConsumer(ctx, l, sink, n) }
 	err := q.work(ctx, n, []source{open}, func(ctx context.Context, l *link, m jetstream.Msg) { q.deliverOne(ctx, l, m, h) })
@@ -46,19 +47,17 @@ func (q *Queue) deliverOne(ctx context.Context, l *link, m jetstream.Msg, h func
 		return
 	}
 	s.delivery.Message.Envelope = head.Envelope.envelope()
-	failed := q.withMemory(ctx, head.Size, func() {
-		msg, err := q.load(ctx, head)
-		if err != nil {
-			s.settle(ctx, q, lostMail(err))
-			return
-		}
-		msg.Auth, msg.Problems = s.record.Auth, s.record.Problems
-		s.delivery.Message = msg
-		s.settle(ctx, q, guard(func() error { return h(ctx, s.delivery) }))
-	})
-	if failed != nil {
-		s.settle(ctx, q, failed)
-	}
+	s.settle(ctx, q, q.along(ctx, func() error {
+		return q.withMemory(ctx, head.Size, func() error {
+			msg, err := q.load(ctx, head)
+			if err != nil {
+				return lostMail(err)
+			}
+			msg.Auth, msg.Problems = s.record.Auth, s.record.Problems
+			s.delivery.Message = msg
+			return guard(func() error { return h(ctx, s.delivery) })
+		})
+	}))
 }
 
 // lostMail makes the error of a message that is gone or damaged a permanent one.

@@ -267,3 +267,41 @@ func TestDeliveryOfALostMessageIsBuried(t *testing.T) {
 	}
 	expectIdle(t, q)
 }
+
+func TestDeliveryThatIsNeverAttemptedIsBuriedAfterTheRetention(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) {
+		c.backoff = 100 * time.Microsecond
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	body := []byte("x")
+	d := sampleDelivery(taken(t, q, body), "box")
+	d.First = time.Now()
+	enqueue(t, q, pipeline.Deferred{Delivery: d})
+	var calls atomic.Int32
+	done := make(chan struct{})
+	go func() {
+		eventually(t, "it was parked", func() bool { return calls.Load() > 2*nakTries })
+		if n := countDead(t, q); n != 0 {
+			t.Errorf("%d dead letters before the retention is over", n)
+		}
+		ahead.Store(int64(q.cfg.Retention + time.Hour))
+		eventually(t, "it is buried", func() bool { return countDead(t, q) == 1 })
+		close(done)
+	}()
+	deliver(t, q, "box", done, func(_ context.Context, d *pipeline.Delivery) error {
+		d.Attempt = 7
+		calls.Add(1)
+		return errors.New("no such sink")
+	})
+	expectIdle(t, q)
+	letter, err := q.DeadLetter(t.Context(), d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkBody(t, letter.Delivery.Message, body)
+	if letter.Delivery.Attempt != 1 || !strings.Contains(letter.Reason, "no such sink") {
+		t.Errorf("attempt %d, reason %q", letter.Delivery.Attempt, letter.Reason)
+	}
+}

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// faultDelay is the longest wait of something that the queue itself could not do: it holds a place meanwhile.
-const faultDelay = time.Minute
 
 // faultError marks an error of the queue itself: it is not the fault of the message or the delivery at hand, passes
 // with time, and never makes a dead letter.

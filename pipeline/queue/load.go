@@ -146,12 +146,11 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 }
 
 // withMemory runs fn while size octets of Config.Memory are ours.
-func (q *Queue) withMemory(ctx context.Context, size int64, fn func()) error {
+func (q *Queue) withMemory(ctx context.Context, size int64, fn func() error) error {
 	n := min(max(size, 1), q.cfg.Memory)
 	if err := q.memory.Acquire(ctx, n); err != nil {
 		return fault(fmt.Errorf("wait for memory: %w", err))
 	}
 	defer q.memory.Release(n)
-	fn()
-	return nil
+	return fn()
 }

@@ -15,7 +15,9 @@ import (
 //
 // The message is h's until it returns. Nil settles the message. An error brings it back: at the time of a
 // pipeline.Later mark, else after a growing delay; one marked pipeline.Permanent puts it into the dead letters, as does
-// the fifth attempt. A crash brings it back as well, under the same Ref.
+// the fifth error or panic that this process sees. Errors of the queue itself and context.Canceled, an interruption,
+// do not count. A crash brings the message back as well, under the same Ref; after several it is handled alone, and
+// becomes a dead letter when the process ended three times in doing so.
 func (q *Queue) Process(ctx context.Context, n int, h func(context.Context, *pipeline.Message) error) error {
 	sources := make([]source, q.readShards)
 	for k := range sources {
@@ -42,28 +44,31 @@ func (q *Queue) processOne(ctx context.Context, m jetstream.Msg, h func(context.
 	}
 	s.head, err = decodeMail(shard, meta.Sequence.Stream, m.Data())
 	if errors.Is(err, errNewer) {
-		s.settle(ctx, q, pipeline.Later(err, q.cfg.Now().Add(newerWait)))
+		s.settle(ctx, q, pipeline.Later(err, q.cfg.Now().Add(newerWait*q.cfg.backoff)))
 		return
 	}
 	if err != nil {
 		s.settle(ctx, q, pipeline.Permanent(err))
 		return
 	}
-	if meta.NumDelivered > maxHandouts {
-		s.settle(ctx, q, pipeline.Permanent(fmt.Errorf("handed out %d times without being settled", maxHandouts)))
-		return
+	handle := func() error {
+		return q.withMemory(ctx, s.head.Size, func() error { return q.handleMail(ctx, s.head, h) })
 	}
-	failed := q.withMemory(ctx, s.head.Size, func() {
-		msg, lerr := q.load(ctx, s.head)
-		if errors.Is(lerr, errDamaged) {
-			lerr = pipeline.Permanent(lerr)
-		}
-		if lerr == nil {
-			lerr = guard(func() error { return h(ctx, msg) })
-		}
-		s.settle(ctx, q, lerr)
-	})
-	if failed != nil {
-		s.settle(ctx, q, failed)
+	if q.trials.get(s.place()).suspect(meta.NumDelivered) {
+		err = q.alone(ctx, s.place(), handle)
+	} else {
+		err = q.along(ctx, handle)
 	}
+	s.settle(ctx, q, err)
+}
+
+func (q *Queue) handleMail(ctx context.Context, head *stored, h func(context.Context, *pipeline.Message) error) error {
+	msg, err := q.load(ctx, head)
+	if errors.Is(err, errDamaged) {
+		return pipeline.Permanent(err)
+	}
+	if err != nil {
+		return err
+	}
+	return guard(func() error { return h(ctx, msg) })
 }

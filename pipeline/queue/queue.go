@@ -34,6 +34,10 @@ type Queue struct {
 	inFlight, memory *semaphore.Weighted
 	inFlightBytes    atomic.Int64
 
+	// trials is what is remembered of messages that came back; together keeps a suspect one apart from all others.
+	trials   trials
+	together *semaphore.Weighted
+
 	// storage is what the last look found; sinceLook are the bytes stored after it.
 	storage   atomic.Pointer[storageState]
 	sinceLook atomic.Int64
@@ -64,6 +68,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		broken:   make(chan string, 1),
 		inFlight: semaphore.NewWeighted(cfg.InFlight),
 		memory:   semaphore.NewWeighted(cfg.Memory),
+		together: semaphore.NewWeighted(everyone),
 		started:  cfg.Now(),
 	}
 	q.ending, q.end = context.WithCancel(context.Background())

@@ -14,25 +14,28 @@ import (
 )
 
 const (
-	// maxHandouts is how often a message is tried before it becomes a dead letter.
-	maxHandouts = 5
 	// nakTries is how often a delivery that could not be attempted waits in its slot; then it waits in the retry clock.
 	nakTries = 3
-	// parkFor is how long it waits there.
-	parkFor = 5 * time.Minute
+	// These are in units of Config.backoff, a second. parkFor is how long it waits there.
+	parkFor = 300
 	// newerWait is how long a record of a newer version waits for a process that can read it.
-	newerWait = 10 * time.Minute
+	newerWait = 600
+	// maxFaultWait is the longest wait of something that the queue itself could not do: it holds a place meanwhile.
+	maxFaultWait = 60
 )
 
-// handoutDelays are the waits after a message could not be processed: about 70 minutes in all.
-var handoutDelays = [maxHandouts]time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+// failureWaits are the waits after a message could not be processed, 11 minutes in all, in units of Config.backoff.
+var failureWaits = [...]time.Duration{1, 10, 60, 600}
 
-func handoutDelay(delivered uint64) time.Duration {
-	return handoutDelays[min(max(delivered, 1), maxHandouts)-1]
+// failureWait is the wait after the n-th failure in a row.
+func (q *Queue) failureWait(n uint64) time.Duration {
+	return failureWaits[min(max(n, 1), uint64(len(failureWaits)))-1] * q.cfg.backoff
 }
 
-// faultWait is the wait after an error of the queue itself.
-func faultWait(delivered uint64) time.Duration { return min(handoutDelay(delivered), faultDelay) }
+// faultWait is the wait of what was handed out n times, after an error of the queue itself.
+func (q *Queue) faultWait(n uint64) time.Duration {
+	return min(q.failureWait(n), maxFaultWait*q.cfg.backoff)
+}
 
 // mailSettlement decides what becomes of a message that was handed out. head is nil when it cannot be read.
 type mailSettlement struct {
@@ -47,17 +50,24 @@ func (s *mailSettlement) settle(ctx context.Context, q *Queue, err error) {
 	case err == nil:
 		s.ack(q, "done")
 	case ctx.Err() != nil:
-		s.done(q, "back", s.msg.Nak())
+		s.back(q, s.msg.Nak())
 	case later:
 		s.done(q, "later", s.msg.NakWithDelay(max(time.Millisecond, due.Sub(q.cfg.Now()))))
-	case isFault(err):
-		s.again(q, err)
-	case pipeline.IsPermanent(err), s.meta.NumDelivered >= maxHandouts:
+	case isFault(err), errors.Is(err, context.Canceled): // the latter is a shutdown
+		delay := q.faultWait(s.meta.NumDelivered)
+		q.cfg.Log.Warn("message has to wait", "message", s.id(), "again_in", delay, "error", err)
+		s.back(q, s.msg.NakWithDelay(delay))
+	case pipeline.IsPermanent(err):
 		s.quarantine(ctx, q, err)
 	default:
-		delay := handoutDelay(s.meta.NumDelivered)
-		q.cfg.Log.Warn("message could not be processed", "message", s.id(), "delivered", s.meta.NumDelivered, "again_in", delay, "error", err)
-		s.done(q, "back", s.msg.NakWithDelay(delay))
+		failures := q.trials.update(s.place(), func(t *trial) { t.failures++ }).failures
+		if failures >= maxFailures {
+			s.quarantine(ctx, q, err)
+			return
+		}
+		delay := q.failureWait(uint64(failures))
+		q.cfg.Log.Warn("message could not be processed", "message", s.id(), "failures", failures, "again_in", delay, "error", err)
+		s.back(q, s.msg.NakWithDelay(delay))
 	}
 }
 
@@ -78,17 +88,10 @@ func (s *mailSettlement) quarantine(ctx context.Context, q *Queue, err error) {
 	}
 	if err := q.Bury(ctx, d, "quarantine: "+reason); err != nil {
 		q.cfg.Log.Error("message could not be put into the dead letters; it stays where it is", "message", s.id(), "error", err)
-		s.done(q, "back", s.msg.NakWithDelay(faultWait(s.meta.NumDelivered)))
+		s.back(q, s.msg.NakWithDelay(q.faultWait(s.meta.NumDelivered)))
 		return
 	}
 	s.ack(q, "buried")
-}
-
-// again brings a message back that the queue itself could not serve.
-func (s *mailSettlement) again(q *Queue, err error) {
-	delay := faultWait(s.meta.NumDelivered)
-	q.cfg.Log.Warn("message has to wait for the queue", "message", s.id(), "again_in", delay, "error", err)
-	s.done(q, "back", s.msg.NakWithDelay(delay))
 }
 
 // ack waits for the server's answer. Acknowledgements of this kind of stream reach the disk within 100 ms of that; a
@@ -106,7 +109,17 @@ func (s *mailSettlement) id() string {
 	return strings.ToLower(s.meta.Stream) + "-" + fmt.Sprint(s.meta.Sequence.Stream)
 }
 
+// place names the message in this process's memory.
+func (s *mailSettlement) place() string { return ref(s.meta.Stream, s.meta.Sequence.Stream) }
+
+func (s *mailSettlement) back(q *Queue, err error) { s.done(q, "back", err) }
+
 func (s *mailSettlement) done(q *Queue, outcome string, err error) {
+	if err == nil && (outcome == "done" || outcome == "buried") {
+		q.trials.forget(s.place())
+	} else {
+		q.trials.update(s.place(), func(t *trial) { t.answered++ })
+	}
 	if err != nil {
 		q.cfg.Log.Warn("settle message", "message", s.id(), "outcome", outcome, "error", err)
 		return
@@ -134,26 +147,43 @@ func (s *deliverySettlement) settle(ctx context.Context, q *Queue, err error) {
 		s.delivered(ctx, q)
 	case later:
 		s.again(q, due, "later")
+	case ctx.Err() != nil && !pipeline.IsPermanent(err):
+		s.done(q, "back", s.msg.Nak())
+	case isFault(err):
+		s.wait(q, err)
+	case errors.Is(err, context.Canceled): // a shutdown
+		s.done(q, "back", s.msg.NakWithDelay(q.failureWait(1)))
 	case pipeline.IsPermanent(err):
 		s.bury(q, err)
-	case ctx.Err() != nil:
-		s.done(q, "back", s.msg.Nak())
 	default:
-		q.cfg.Log.Warn("delivery could not be attempted", "message", s.delivery.Message.Envelope.ID, "sink", s.delivery.Sink, "error", err)
-		if s.meta.NumDelivered > nakTries {
-			s.delivery = s.record.delivery() // as it was
-			s.again(q, q.cfg.Now().Add(parkFor), "back")
-			return
-		}
-		s.done(q, "back", s.msg.NakWithDelay(handoutDelay(s.meta.NumDelivered)))
+		s.wait(q, err)
 	}
+}
+
+// wait brings a delivery back that could not be attempted. It waits in its slot at first, then in the retry clock, and
+// is buried when its time is over; unless that is the queue's fault, or that of an older mxhook.
+func (s *deliverySettlement) wait(q *Queue, err error) {
+	q.cfg.Log.Warn("delivery could not be attempted", "message", s.delivery.Message.Envelope.ID, "sink", s.delivery.Sink, "error", err)
+	if s.meta.NumDelivered <= nakTries {
+		s.done(q, "back", s.msg.NakWithDelay(q.failureWait(s.meta.NumDelivered)))
+		return
+	}
+	message := s.delivery.Message
+	s.delivery = s.record.delivery() // as it was
+	age := q.cfg.Now().Sub(s.record.First)
+	if age > q.cfg.Retention && !s.record.First.IsZero() && !isFault(err) && !errors.Is(err, errNewer) {
+		s.delivery.Message = message
+		s.bury(q, fmt.Errorf("it could not be attempted for %v: %w", age.Round(time.Minute), err))
+		return
+	}
+	s.again(q, q.cfg.Now().Add(parkFor*q.cfg.backoff), "back")
 }
 
 // unreadable puts the octets of a record into the dead letters in place of a message; one of a newer version waits.
 func (s *deliverySettlement) unreadable(q *Queue, err error) {
 	q.cfg.Log.Error("a delivery cannot be read", "subject", s.msg.Subject(), "error", err)
 	if errors.Is(err, errNewer) {
-		s.done(q, "back", s.msg.NakWithDelay(newerWait))
+		s.done(q, "back", s.msg.NakWithDelay(newerWait*q.cfg.backoff))
 		return
 	}
 	id := fmt.Sprintf("%s-%d", strings.ToLower(s.meta.Stream), s.meta.Sequence.Stream)

@@ -149,7 +149,7 @@ func (q *Queue) deadConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              deadStream,
 		Description:       "mxhook: dead letters, with their messages",
-		Subjects:          []string{"mxhook.dead.letter.>", "mxhook.dead.mail.>"},
+		Subjects:          []string{"mxhook.dead.letter.>", "mxhook.dead.mail.>", "mxhook.dead.alone.*"},
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
 		Discard:           jetstream.DiscardNew,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,9 @@ const (
 
 // source opens a consumer on a link.
 type source func(ctx context.Context, l *link) (jetstream.Consumer, error)
+
+// acceptor takes over a message that was fetched, at once.
+type acceptor func(l *link, m jetstream.Msg, started *sync.WaitGroup)
 
 // work pulls from all sources and calls handle for every message, n at once, until ctx ends or the queue is closed.
 // Running calls then have Config.drainFor before their context ends. It returns when all have returned.
@@ -43,25 +47,35 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var handlers sync.WaitGroup
+	var taken atomic.Int64 // messages that have come and are not finished
 	slots := make(chan struct{}, n)
-	accept := func(l *link, m jetstream.Msg) {
+	// accept keeps a message alive from its arrival on, also while it waits for a slot; started is done when it has one.
+	accept := func(l *link, m jetstream.Msg, started *sync.WaitGroup) {
 		beat := q.keepAlive(m)
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			beat()
-			m.Nak() //nolint:errcheck // it comes back after ack_wait otherwise
-			return
-		}
+		taken.Add(1)
+		started.Add(1)
 		handlers.Go(func() {
-			defer func() { <-slots }()
+			defer taken.Add(-1)
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done():
+			}
+			started.Done()
 			defer beat()
+			if ctx.Err() != nil {
+				beat()
+				m.Nak() //nolint:errcheck // it comes back after ack_wait otherwise
+				return
+			}
 			handle(running, l, m)
 		})
 	}
-	batch := min(max(1, (2*n+len(sources)-1)/len(sources)), maxFetch)
+	// A source asks for its share of the free slots, and for one message when there are none.
+	batch := func() int {
+		free := n - int(taken.Load())
+		return min(max(1, (free+len(sources)-1)/len(sources)), maxFetch)
+	}
 	var pulls sync.WaitGroup
 	for _, s := range sources {
 		pulls.Go(func() { q.pull(ctx, s, batch, accept) })
@@ -73,7 +87,7 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 }
 
 // pull hands every message of one source to accept until ctx ends, over any number of links.
-func (q *Queue) pull(ctx context.Context, open source, batch int, accept func(*link, jetstream.Msg)) {
+func (q *Queue) pull(ctx context.Context, open source, batch func() int, accept acceptor) {
 	pause := fetchPause
 	for ctx.Err() == nil {
 		start := time.Now()
@@ -101,15 +115,17 @@ func (q *Queue) pull(ctx context.Context, open source, batch int, accept func(*l
 // pullFrom pulls until ctx or the link ends (nil), or a pull fails. The end of ctx does not cut a pull off, it has no
 // successor: what the server sends to a pull that is no more comes back only after ack_wait. For the same reason it is
 // the server that ends a pull; the client gives it a second more.
-func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, batch int, accept func(*link, jetstream.Msg)) error {
+func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, batch func() int, accept acceptor) error {
 	for ctx.Err() == nil && l.gone.Err() == nil {
-		msgs, err := c.Fetch(batch, jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
+		msgs, err := c.Fetch(batch(), jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
 		if err != nil {
 			return err
 		}
+		var started sync.WaitGroup
 		for m := range msgs.Messages() {
-			accept(l, m)
+			accept(l, m, &started)
 		}
+		started.Wait()
 		if err := msgs.Error(); err != nil && l.gone.Err() == nil {
 			return err
 		}

@@ -31,6 +31,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// hasty makes what comes back come back a thousand times faster.
+func hasty(c *Config) { c.backoff = time.Millisecond }
+
 func shortAckWait(c *Config) { c.ackWait = 1500 * time.Millisecond }
 
 func TestSlowHandlerKeepsItsMessage(t *testing.T) {
@@ -51,6 +54,35 @@ func TestSlowHandlerKeepsItsMessage(t *testing.T) {
 			t.Errorf("a message in work was handed out %d times", n)
 		}
 	})
+}
+
+func TestMessageThatWaitsForASlotIsNotHandedOutAgain(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()), shortAckWait, func(c *Config) { c.Shards = 1 })
+	const messages, slots = 6, 2
+	for range messages {
+		spool(t, q, newEnvelope(), []byte("x"))
+	}
+	var calls, running, peak atomic.Int32
+	done := make(chan struct{})
+	process(t, q, slots, done, func(ctx context.Context, _ *pipeline.Message) error {
+		peak.Store(max(peak.Load(), running.Add(1)))
+		defer running.Add(-1)
+		n := calls.Add(1)
+		if n <= slots {
+			sleep(ctx, 5*q.cfg.ackWait/2) //nolint:errcheck // it is the slow handler
+		}
+		if n == messages {
+			go func() {
+				expectIdle(t, q)
+				close(done)
+			}()
+		}
+		return nil
+	})
+	if n, p := calls.Load(), peak.Load(); n != messages || p != slots {
+		t.Errorf("%d messages were handed out %d times, %d at once", messages, n, p)
+	}
 }
 
 func TestMessageComesBackAfterErrorAndPanic(t *testing.T) {
@@ -83,14 +115,20 @@ func TestMessageComesBackAfterErrorAndPanic(t *testing.T) {
 func TestMessageThatKeepsFailingIsQuarantined(t *testing.T) {
 	t.Parallel()
 	onBackends(t, func(t *testing.T, open opener) {
-		q := mustOpen(t, open)
+		q := mustOpen(t, open, hasty)
 		body := randomOctets(t, 1200*kib)
 		env := spool(t, q, newEnvelope("a", "b"), body)
 		var calls atomic.Int32
 		done := make(chan struct{})
 		process(t, q, 1, done, func(ctx context.Context, _ *pipeline.Message) error {
-			if n := calls.Add(1); n < maxHandouts {
-				return pipeline.Later(errors.New("again"), time.Now())
+			switch n := calls.Add(1); {
+			case n == 2:
+				panic("no way")
+			case n < maxFailures:
+				return errors.New("no way")
+			case n > maxFailures:
+				t.Errorf("it is handed out %d times", n)
+				return nil
 			}
 			go func() {
 				for countDead(t, q) == 0 && ctx.Err() == nil {
@@ -171,7 +209,7 @@ func TestDamagedMessageIsQuarantined(t *testing.T) {
 
 func TestRecordOfNewerVersionIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	q := mustOpen(t, embedded(t, t.TempDir()))
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.backoff = 100 * time.Microsecond })
 	frame, err := encodeFrame(kindMail, mailRecord{Envelope: recordEnvelope(newEnvelope())}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -181,15 +219,24 @@ func TestRecordOfNewerVersionIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := spool(t, q, newEnvelope(), []byte("x"))
-	if got := next(t, q); got.Envelope.ID != env.ID {
-		t.Errorf("handed out %s", got.Envelope.ID)
-	}
+	place := ref(streamName(mailPrefix, 0), 1)
+	done := make(chan struct{})
+	var once sync.Once
+	process(t, q, 1, done, func(_ context.Context, m *pipeline.Message) error {
+		if m.Envelope.ID != env.ID {
+			t.Errorf("handed out %s", m.Envelope.ID)
+		}
+		if q.trials.get(place).answered > 2*max(maxHandouts, maxFailures) {
+			once.Do(func() { close(done) })
+		}
+		return pipeline.Later(errors.New("until the other was seen often"), time.Now().Add(20*time.Millisecond))
+	})
 	if n := countDead(t, q); n != 0 {
 		t.Errorf("%d dead letters", n)
 	}
 	eventually(t, "it waits", func() bool {
 		s, err := q.Status(t.Context())
-		return err == nil && s.Messages == 1
+		return err == nil && s.Messages == 2
 	})
 }
 
