@@ -164,11 +164,8 @@ func (c *checker) smtp() {
 			c.add(key+".address", "%q is the address of another listener too; remove one", l.Address)
 		}
 		addresses[l.Address] = true
-		if l.Protocol == "lmtp" {
-			c.add(key+".protocol", "lmtp is not spoken yet; write smtp")
-		} else {
-			c.oneOf(key+".protocol", l.Protocol, "smtp")
-		}
+		c.oneOf(key+".protocol", l.Protocol, "smtp", "lmtp")
+		c.listenerNetworks(key, &s.Listeners[i])
 		c.oneOf(key+".tls", l.TLS, "none", "starttls", "implicit")
 		switch {
 		case l.TLS == "starttls" || l.TLS == "implicit":
@@ -189,6 +186,7 @@ func (c *checker) smtp() {
 	c.duration("smtp.timeouts.data", s.Timeouts.Data, time.Second, day)
 	c.duration("smtp.timeouts.transfer", s.Timeouts.Transfer, time.Second, day)
 	c.duration("smtp.timeouts.write", s.Timeouts.Write, time.Second, time.Hour)
+	c.policy()
 }
 
 func (c *checker) domains() {
@@ -216,6 +214,7 @@ func (c *checker) domains() {
 		if err := tryDomain(ingest.Domain{Name: "example.com", TagSeparator: d.TagSeparator}); err != "" {
 			c.add(key+".tag_separator", "%s", err)
 		}
+		c.liveRecipients(key, d)
 		for j, r := range d.Recipients {
 			if err := tryDomain(ingest.Domain{Name: "example.com", Recipients: []string{r}}); err != "" {
 				c.add(fmt.Sprintf("%s.recipients[%d]", key, j), "%s", err)

@@ -48,14 +48,19 @@ type SMTP struct {
 	TLS       TLS          `yaml:"tls"`
 	Limits    SMTPLimits   `yaml:"limits"`
 	Timeouts  SMTPTimeouts `yaml:"timeouts"`
+	Policy    Policy       `yaml:"policy"`
 }
 
-// Listener is one address that mail is received on. Protocol is "smtp"; TLS is "none", "starttls" or "implicit".
+// Listener is one address that mail is received on. Protocol is "smtp" or "lmtp"; TLS is "none", "starttls" or
+// "implicit". ProxyNetworks are those of balancers that speak the PROXY protocol, XclientNetworks those of relays that may
+// use XCLIENT.
 type Listener struct {
-	Name     string `yaml:"name"`
-	Address  string `yaml:"address"`
-	Protocol string `yaml:"protocol"`
-	TLS      string `yaml:"tls"`
+	Name            string   `yaml:"name"`
+	Address         string   `yaml:"address"`
+	Protocol        string   `yaml:"protocol"`
+	TLS             string   `yaml:"tls"`
+	ProxyNetworks   []string `yaml:"proxy_networks"`
+	XclientNetworks []string `yaml:"xclient_networks"`
 }
 
 // TLS is how sessions are encrypted. CertFile and KeyFile are the pair that clients get whose server name no certificate
@@ -89,28 +94,47 @@ type Certificate struct {
 	KeyFile  string `yaml:"key_file"`
 }
 
-// SMTPLimits bound what clients may ask for.
+// SMTPLimits bound what clients may ask for. Those from ConnectionsPerNetwork on, but Errors and IdleCommands, are off
+// when they are 0.
 type SMTPLimits struct {
-	MessageSize      Size `yaml:"message_size"`
-	Recipients       int  `yaml:"recipients"`
-	Connections      int  `yaml:"connections"`
-	ConnectionsPerIP int  `yaml:"connections_per_ip"`
+	MessageSize           Size `yaml:"message_size"`
+	Recipients            int  `yaml:"recipients"`
+	Connections           int  `yaml:"connections"`
+	ConnectionsPerIP      int  `yaml:"connections_per_ip"`
+	ConnectionsPerNetwork int  `yaml:"connections_per_network"`
+	ConnectionsPerMinute  int  `yaml:"connections_per_minute"`
+	MessagesPerMinute     int  `yaml:"messages_per_minute"`
+	RecipientsPerMinute   int  `yaml:"recipients_per_minute"`
+	Errors                int  `yaml:"errors"`
+	IdleCommands          int  `yaml:"idle_commands"`
+	UnknownRecipients     int  `yaml:"unknown_recipients"`
+	Transactions          int  `yaml:"transactions"`
+	MinRate               Size `yaml:"min_rate"`
 }
 
 // SMTPTimeouts bound how long clients may take.
 type SMTPTimeouts struct {
-	Handshake Duration `yaml:"handshake"`
-	Command   Duration `yaml:"command"`
-	Data      Duration `yaml:"data"`
-	Transfer  Duration `yaml:"transfer"`
-	Write     Duration `yaml:"write"`
+	GreetDelay Duration `yaml:"greet_delay"`
+	Proxy      Duration `yaml:"proxy"`
+	Handshake  Duration `yaml:"handshake"`
+	Command    Duration `yaml:"command"`
+	Data       Duration `yaml:"data"`
+	Transfer   Duration `yaml:"transfer"`
+	Write      Duration `yaml:"write"`
+	Session    Duration `yaml:"session"`
 }
 
 // Domain is a domain that mail is taken for.
 type Domain struct {
-	Domain       string   `yaml:"domain"`
-	Recipients   []string `yaml:"recipients"`
-	TagSeparator string   `yaml:"tag_separator"`
+	Domain         string   `yaml:"domain"`
+	Recipients     []string `yaml:"recipients"`
+	TagSeparator   string   `yaml:"tag_separator"`
+	CaseSensitive  bool     `yaml:"case_sensitive"`
+	Blocked        []string `yaml:"blocked"`
+	RecipientsFile string   `yaml:"recipients_file"`
+	Callout        Callout  `yaml:"callout"`
+	Quota          int      `yaml:"quota"`
+	Guard          Guard    `yaml:"guard"`
 }
 
 // DNS is how names are resolved; no Servers means those of the system.
@@ -215,11 +239,15 @@ func Default() Config {
 			Hostname:  "localhost",
 			Listeners: []Listener{defaultListener("mx", ":25")},
 			TLS:       TLS{MinVersion: "1.2", ACME: ACME{Directory: letsEncrypt, Challenge: ChallengeHTTP}},
-			Limits:    SMTPLimits{MessageSize: 50 * megabyte, Recipients: 100, Connections: 5000, ConnectionsPerIP: 100},
-			Timeouts: SMTPTimeouts{
-				Handshake: Duration(30 * time.Second), Command: Duration(5 * time.Minute), Data: Duration(3 * time.Minute),
-				Transfer: Duration(time.Hour), Write: Duration(time.Minute),
+			Limits: SMTPLimits{
+				MessageSize: 50 * megabyte, Recipients: 100, Connections: 5000, ConnectionsPerIP: 100, ConnectionsPerNetwork: 1000,
+				Errors: 20, IdleCommands: 100, UnknownRecipients: 20, Transactions: 1000, MinRate: 100,
 			},
+			Timeouts: SMTPTimeouts{
+				Proxy: Duration(10 * time.Second), Handshake: Duration(30 * time.Second), Command: Duration(5 * time.Minute),
+				Data: Duration(3 * time.Minute), Transfer: Duration(time.Hour), Write: Duration(time.Minute), Session: Duration(12 * time.Hour),
+			},
+			Policy: defaultPolicy(),
 		},
 		DNS:         DNS{Timeout: Duration(5 * time.Second)},
 		Queue:       Queue{Replicas: 3, Retention: Duration(8 * day), Reserve: gigabyte, Inline: 512 * kibibyte},
@@ -248,7 +276,7 @@ func DefaultSink() Sink {
 func (Sink) defaulted() any     { return DefaultSink() }
 func (Listener) defaulted() any { return defaultListener("", "") }
 func (File) defaulted() any     { return File{Layout: file.Maildir} }
-func (Domain) defaulted() any   { return Domain{TagSeparator: "+"} }
+func (Domain) defaulted() any   { return defaultDomain() }
 
 // Schedule is the retry clock of the sink.
 func (s *Sink) Schedule() pipeline.Schedule {
@@ -266,10 +294,6 @@ func (c *Config) IngestDomains() []ingest.Domain {
 		ds[i] = d.ingest()
 	}
 	return ds
-}
-
-func (d *Domain) ingest() ingest.Domain {
-	return ingest.Domain{Name: d.Domain, Recipients: d.Recipients, TagSeparator: d.TagSeparator}
 }
 
 // Workers is the number of messages that are processed side by side: limits.workers, or four for each processor.

@@ -73,8 +73,10 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	if w := got.Sinks[0].Webhook; w.AllowPrivate || w.Raw || w.OmitAttachments || w.Timeout != 0 {
 		t.Errorf("webhook is not at its defaults: %+v", w)
 	}
-	if want := (Domain{}).defaulted().(Domain).TagSeparator; got.Domains[0].TagSeparator != want {
-		t.Errorf("tag separator %q, want %q", got.Domains[0].TagSeparator, want)
+	domain := defaultDomain()
+	domain.Domain, domain.Recipients = got.Domains[0].Domain, got.Domains[0].Recipients
+	if diff := cmp.Diff(domain, got.Domains[0], comparing); diff != "" {
+		t.Errorf("domain (-default +file):\n%s", diff)
 	}
 	got.Domains, got.Sinks, got.Rules, got.Tests, got.Default, got.Lists, got.Signed = nil, nil, nil, nil, nil, nil, nil
 	if diff := cmp.Diff(Default(), *got, comparing); diff != "" {
@@ -120,7 +122,8 @@ func TestReferenceFileHasEveryKey(t *testing.T) {
 	}
 	collect(root.Content[0], "")
 	for _, key := range allKeys(reflect.TypeFor[Config](), "") {
-		if strings.HasPrefix(key, "sinks.webhook.headers.") || strings.HasPrefix(key, "auth.trusted_upstreams.") || strings.HasPrefix(key, "smtp.tls.certificates.") {
+		if strings.HasPrefix(key, "sinks.webhook.headers.") || strings.HasPrefix(key, "auth.trusted_upstreams.") || strings.HasPrefix(key, "smtp.tls.certificates.") ||
+			strings.HasPrefix(key, "smtp.policy.dns_lists.") {
 			continue // an example of the list stands in its comment
 		}
 		if !there[key] {
@@ -285,7 +288,7 @@ func TestVariablesAreUnambiguous(t *testing.T) {
 	for _, key := range allKeys(reflect.TypeFor[Config](), "") {
 		first, _, _ := strings.Cut(key, ".")
 		if first == "lists" || first == "signed_addresses" || first == "sinks" || first == "rules" || first == "tests" || first == "domains" || strings.HasPrefix(key, "smtp.listeners") ||
-			strings.HasPrefix(key, "smtp.tls.certificates") || strings.HasPrefix(key, "auth.trusted_upstreams") {
+			strings.HasPrefix(key, "smtp.tls.certificates") || strings.HasPrefix(key, "smtp.policy.dns_lists") || strings.HasPrefix(key, "auth.trusted_upstreams") {
 			continue
 		}
 		if typ := typeAt(t, key); isScalar(typ) || typ.Kind() == reflect.Slice {

@@ -21,7 +21,7 @@ type DirectoryOptions struct {
 	Log     *slog.Logger
 	// HTTP makes callouts; nil means a client of its own. Redirects are answers like others.
 	HTTP *http.Client
-	// Registerer takes the metrics; nil registers none.
+	// Registerer takes the metrics; several directories, one after the other, share them. nil registers none.
 	Registerer prometheus.Registerer
 	// Now is the clock of caches, quotas and guards; nil means time.Now.
 	Now func() time.Time
@@ -75,26 +75,33 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if d.registry != nil {
-		for i, c := range d.collectors() {
-			if err := d.registry.Register(c); err != nil {
-				unregister(d.registry, d.collectors()[:i])
-				return nil, fmt.Errorf("register recipient metrics: %w", err)
-			}
+	for _, c := range []prometheus.Collector{d.callouts, d.files} {
+		if d.registry == nil {
+			break
+		}
+		var there prometheus.AlreadyRegisteredError
+		switch err := d.registry.Register(c); {
+		case errors.As(err, &there):
+			d.share(there.ExistingCollector)
+		case err != nil:
+			return nil, fmt.Errorf("register recipient metrics: %w", err)
 		}
 	}
 	return d, nil
 }
 
-func (d *Directory) collectors() []prometheus.Collector {
-	return []prometheus.Collector{d.callouts, d.files}
+// share counts where a directory before this one counts already.
+func (d *Directory) share(c prometheus.Collector) {
+	switch c := c.(type) {
+	case *prometheus.CounterVec:
+		d.callouts = c
+	case prometheus.Counter:
+		d.files = c
+	}
 }
 
-// Close gives back connections and metrics. No call of Accepts may be under way.
-func (d *Directory) Close() {
-	unregister(d.registry, d.collectors())
-	d.http.CloseIdleConnections()
-}
+// Close gives back idle connections. Calls of Accepts may go on. The metrics stay, for the directory that comes next.
+func (d *Directory) Close() { d.http.CloseIdleConnections() }
 
 // liveDomain is the part of a domain that changes.
 type liveDomain struct {

@@ -97,7 +97,7 @@ func New(o Options) (*App, error) {
 
 func (a *App) build() error {
 	setMemoryLimit(a.opts.Config, a.opts.Log)
-	first, err := newGeneration(a.opts.Config, nil)
+	first, err := newGeneration(a.opts.Config, nil, a.opts, a.registry)
 	if err != nil {
 		return err
 	}
@@ -186,6 +186,7 @@ func (a *App) Stop(ctx context.Context) error {
 		// The front end may take most of the time there is, not all of it: the queue must be closed in order.
 		errs = append(errs, withShare(ctx, 0.6, a.server.Shutdown))
 	}
+	a.current.Load().directory.Close()
 	if a.certs != nil {
 		a.certs.stop()
 	}

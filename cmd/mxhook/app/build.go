@@ -31,20 +31,13 @@ func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 
 func newServer(o Options, recipients ingest.Recipients, s ingest.Spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {
 	c := o.Config
+	policy, err := ingestPolicy(o)
+	if err != nil {
+		return nil, err
+	}
 	opts := ingest.Options{
 		Hostname: c.SMTP.Hostname, TLSConfig: certs.config(&c.SMTP.TLS), Recipients: recipients, Spool: s, Log: o.Log, Registerer: registry, Now: o.Now,
-		Limits: ingest.Limits{
-			MessageSize: int64(c.SMTP.Limits.MessageSize), Recipients: c.SMTP.Limits.Recipients,
-			Connections: c.SMTP.Limits.Connections, ConnectionsPerIP: c.SMTP.Limits.ConnectionsPerIP,
-		},
-		Timeouts: ingest.Timeouts{
-			Handshake: time.Duration(c.SMTP.Timeouts.Handshake), Command: time.Duration(c.SMTP.Timeouts.Command),
-			Data: time.Duration(c.SMTP.Timeouts.Data), Transfer: time.Duration(c.SMTP.Timeouts.Transfer),
-			Write: time.Duration(c.SMTP.Timeouts.Write),
-		},
-	}
-	for _, l := range c.SMTP.Listeners {
-		opts.Listeners = append(opts.Listeners, ingest.Listener{Name: l.Name, Address: l.Address, Protocol: l.Protocol, TLS: l.TLS})
+		Listeners: c.IngestListeners(), Limits: c.IngestLimits(), Timeouts: c.IngestTimeouts(), Policy: policy,
 	}
 	return ingest.New(opts)
 }
@@ -55,6 +48,22 @@ func authOptions(c *configs.Config, resolver msgauth.Resolver, log *slog.Logger)
 		o.TrustedUpstreams = append(o.TrustedUpstreams, msgauth.Upstream{Networks: u.Prefixes(), AuthservID: u.AuthservID})
 	}
 	return o
+}
+
+// ingestPolicy is what is held against clients, with what it asks.
+func ingestPolicy(o Options) (ingest.Policy, error) {
+	policy := o.Config.IngestPolicy()
+	if policy.Greylist.Delay > 0 {
+		policy.Greylist.Memory = ingest.NewLocalMemory(o.Now)
+	}
+	if !policy.ReverseDNS && len(policy.DNSLists) == 0 {
+		return policy, nil
+	}
+	var err error
+	if policy.Resolver = o.Resolver; o.Resolver == nil {
+		policy.Resolver, err = newResolver(o.Config, o.Log, nil)
+	}
+	return policy, err
 }
 
 func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Registerer) (msgauth.Resolver, error) {

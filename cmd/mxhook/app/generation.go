@@ -22,30 +22,33 @@ import (
 // generation is everything that a reload replaces, as one: a transaction is answered by one generation from its first
 // recipient on, and a message is routed and first attempted by one. It does not change.
 type generation struct {
-	number  int
-	config  *configs.Config
-	domains *ingest.Domains
-	table   *rules.Table
-	signed  []*rules.SignedAddress
+	number int
+	config *configs.Config
+	// directory is that of the generation before when the domains are the same: what it has counted goes on.
+	directory *ingest.Directory
+	table     *rules.Table
+	signed    []*rules.SignedAddress
 	// outlets are nil when nothing is delivered, and plan too.
 	outlets []pipeline.Outlet
 	plan    *pipeline.Plan
 }
 
 // newGeneration makes the one that follows previous, which is nil for the first.
-func newGeneration(cfg *configs.Config, previous *generation) (*generation, error) {
+func newGeneration(cfg *configs.Config, previous *generation, o Options, registry prometheus.Registerer) (*generation, error) {
 	g := &generation{number: 1, config: cfg, signed: cfg.SignedAddresses()}
 	if previous != nil {
 		g.number = previous.number + 1
 	}
 	var err error
-	if g.domains, err = ingest.NewDomains(cfg.IngestDomains()); err != nil {
-		return nil, err
-	}
 	if g.table, err = cfg.Table(); err != nil {
 		return nil, fmt.Errorf("compile the rules: %w", err)
 	}
-	return g, nil
+	if previous != nil && reflect.DeepEqual(previous.config.Domains, cfg.Domains) {
+		g.directory = previous.directory
+		return g, nil
+	}
+	g.directory, err = ingest.NewDirectory(ingest.DirectoryOptions{Domains: cfg.IngestDomains(), Log: o.Log, Registerer: registry, Now: o.Now})
+	return g, err
 }
 
 // buildSinks makes the outlets and the plan. A sink that is configured as it was before stays the same one, with its
@@ -103,7 +106,7 @@ var (
 // accepts decides about a recipient: the domains, the tokens of signed addresses, and the rules that are decided before
 // the message is there, in this order. env is what is known of the transaction. rule names the rule that decided.
 func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt ingest.Address, log *slog.Logger) (r pipeline.Recipient, rule string, err error) {
-	if r, err = g.domains.Accepts(ctx, rcpt); err != nil {
+	if r, err = g.directory.Accepts(ctx, rcpt); err != nil {
 		return r, "", err
 	}
 	for _, s := range g.signed {

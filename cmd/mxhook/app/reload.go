@@ -83,6 +83,9 @@ func (a *App) Reload(ctx context.Context) (int, error) {
 	}
 	a.mu.Unlock()
 	sinks.Close(before.without(next))
+	if before.directory != next.directory {
+		before.directory.Close()
+	}
 
 	a.reloads.total.WithLabelValues("applied").Inc()
 	a.reloads.generation.Set(float64(next.number))
@@ -124,7 +127,7 @@ func (a *App) prepare(ctx context.Context, before *generation) (*generation, err
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("%d of %d tests of the configuration failed: %w", len(errs), len(cfg.Tests), errors.Join(errs...))
 	}
-	next, err := newGeneration(cfg, before)
+	next, err := newGeneration(cfg, before, a.opts, a.registry)
 	if err != nil {
 		return nil, err
 	}

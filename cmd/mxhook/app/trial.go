@@ -43,7 +43,7 @@ func NewTrial(cfg *configs.Config, resolver msgauth.Resolver, log *slog.Logger) 
 
 // newOfflineTrial returns one that authenticates nothing: it takes TrialMail.Verified for true.
 func newOfflineTrial(cfg *configs.Config, log *slog.Logger) (*Trial, error) {
-	g, err := newGeneration(cfg, nil)
+	g, err := newGeneration(cfg, nil, Options{Log: log}, nil)
 	if err != nil {
 		return nil, err
 	}
