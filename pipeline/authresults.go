@@ -63,7 +63,8 @@ type DMARCResult struct {
 	Reason      string `json:"reason,omitempty"`
 }
 
-// ARCResult is RFC 8617's. Sealers are the domains of the chain, oldest first.
+// ARCResult is RFC 8617's. Sealers are the domains of the chain, oldest first. Trusted: the chain passes and every sealer
+// is one that is trusted.
 type ARCResult struct {
 	Result  string   `json:"result"`
 	Sealers []string `json:"sealers"`

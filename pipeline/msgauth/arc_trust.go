@@ -16,9 +16,17 @@ func (r *arcResult) sealers() []string {
 	return domains
 }
 
-// trusted reports whether the chain is intact and its newest sealer is one that we trust.
+// trusted reports whether the chain is intact and every sealer is one that we trust.
 func (r *arcResult) trusted(sealers map[string]bool) bool {
-	return r.result == pipeline.ResultPass && sealers[r.sets[len(r.sets)-1].seal.domain]
+	if r.result != pipeline.ResultPass {
+		return false
+	}
+	for _, set := range r.sets {
+		if !sealers[set.seal.domain] {
+			return false
+		}
+	}
+	return true
 }
 
 // vouchesFor reports whether a trusted sealer saw DMARC pass for the author domain. It goes from the newest set to older
@@ -26,7 +34,7 @@ func (r *arcResult) trusted(sealers map[string]bool) bool {
 // up. A sealer is believed for the very author domain only, since a list may have put another From there meanwhile, and
 // only when the newest message signature covers From.
 func (r *arcResult) vouchesFor(author string, sealers map[string]bool) bool {
-	if author == "" || !r.trusted(sealers) || !slices.Contains(r.sets[len(r.sets)-1].signature.names, "from") {
+	if author == "" || r.result != pipeline.ResultPass || !slices.Contains(r.sets[len(r.sets)-1].signature.names, "from") {
 		return false
 	}
 	for i := len(r.sets) - 1; i >= 0 && sealers[r.sets[i].seal.domain]; i-- {
