@@ -78,8 +78,12 @@ func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
 }
 
 // wait makes the attempt by the plan in force as soon as the sink has a free slot.
-func (a *Attempts) wait(ctx context.Context, d *Delivery) error {
+// A sink that this plan does not have is looked for in before, which may be nil.
+func (a *Attempts) wait(ctx context.Context, before *Plan, d *Delivery) error {
 	out, ok := a.plan().outlets[d.Sink]
+	if !ok && before != nil {
+		out, ok = before.outlets[d.Sink]
+	}
 	if !ok {
 		return errNoSink
 	}

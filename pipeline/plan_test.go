@@ -59,3 +59,18 @@ func TestDeliveriesCarryTheTagsOfTheirRecipients(t *testing.T) {
 		t.Errorf("%+v", ds)
 	}
 }
+
+func TestADeliveryThatWasTakenIsAttemptedThoughItsSinkIsRemoved(t *testing.T) {
+	t.Parallel()
+	with := NewPlan(PlanOptions{Outlets: []Outlet{{Name: "gone", Concurrency: 1, Sink: delivers()}}})
+	now := NewPlan(PlanOptions{})
+	attempts := NewAttempts(AttemptsOptions{Plan: func() *Plan { return now }, Log: slog.New(slog.DiscardHandler)})
+	v := NewDeliverer(Stages{}, attempts)
+	d := func() *Delivery { return &Delivery{ID: "m.gone", Sink: "gone", Message: testMessage(), Attempt: 2} }
+	if err := v.DeliverSince(with)(t.Context(), d()); err != nil {
+		t.Errorf("the loop that took it: %v", err)
+	}
+	if err := v.Deliver(t.Context(), d()); err == nil {
+		t.Error("delivered to a sink that there is not")
+	}
+}

@@ -225,7 +225,15 @@ func NewDeliverer(parse Stage, attempts *Attempts) *Deliverer {
 
 // Deliver makes one attempt at a delivery that waited. nil means delivered, Permanent a dead letter, Later due again;
 // anything else means that no attempt was made, and the delivery stays as it is.
-func (v *Deliverer) Deliver(ctx context.Context, d *Delivery) error {
+func (v *Deliverer) Deliver(ctx context.Context, d *Delivery) error { return v.deliver(ctx, nil, d) }
+
+// DeliverSince returns Deliver for a loop that was started under the plan: what it took before its sink was removed is
+// still attempted.
+func (v *Deliverer) DeliverSince(plan *Plan) func(context.Context, *Delivery) error {
+	return func(ctx context.Context, d *Delivery) error { return v.deliver(ctx, plan, d) }
+}
+
+func (v *Deliverer) deliver(ctx context.Context, before *Plan, d *Delivery) error {
 	// The problems were found when the message was processed and came back with the delivery; finding them again
 	// would list them twice.
 	problems := d.Message.Problems
@@ -233,7 +241,7 @@ func (v *Deliverer) Deliver(ctx context.Context, d *Delivery) error {
 		return fmt.Errorf("read message of delivery %s: %w", d.ID, err)
 	}
 	d.Message.Problems = problems
-	err := v.attempts.wait(ctx, d)
+	err := v.attempts.wait(ctx, before, d)
 	if errors.Is(err, errNoSink) {
 		return fmt.Errorf("deliver %s: %w", d.ID, err)
 	}

@@ -31,11 +31,13 @@ type generation struct {
 	// outlets are nil when nothing is delivered, and plan too.
 	outlets []pipeline.Outlet
 	plan    *pipeline.Plan
+	// files is the fingerprint of the files that the configuration was read from.
+	files string
 }
 
 // newGeneration makes the one that follows previous, which is nil for the first.
 func newGeneration(cfg *configs.Config, previous *generation, o Options, registry prometheus.Registerer) (*generation, error) {
-	g := &generation{number: 1, config: cfg, signed: cfg.SignedAddresses()}
+	g := &generation{number: 1, config: cfg, signed: cfg.SignedAddresses(), files: fingerprint(cfg.Files())}
 	if previous != nil {
 		g.number = previous.number + 1
 	}

@@ -109,6 +109,7 @@ func (a *App) prepare(ctx context.Context, before *generation) (*generation, err
 	if a.opts.Load == nil {
 		return nil, errors.New("reload the configuration: it did not come from a file")
 	}
+	files := fingerprint(before.config.Files())
 	cfg, warnings, err := a.opts.Load()
 	if err != nil {
 		return nil, err
@@ -130,6 +131,9 @@ func (a *App) prepare(ctx context.Context, before *generation) (*generation, err
 	next, err := newGeneration(cfg, before, a.opts, a.registry)
 	if err != nil {
 		return nil, err
+	}
+	if slices.Equal(cfg.Files(), before.config.Files()) {
+		next.files = files // what has changed while they were read is seen at the next look
 	}
 	if before.plan != nil {
 		if err := next.buildSinks(a.opts, a.registry, before); err != nil {
@@ -185,24 +189,23 @@ func (r *reloads) watch(a *App) {
 	r.wg.Go(func() {
 		tick := time.NewTicker(a.opts.Watch)
 		defer tick.Stop()
-		loaded := fingerprint(a.current.Load().config.Files())
-		pending := loaded
+		var tried, pending string
 		for {
 			select {
 			case <-r.done:
 				return
 			case <-tick.C:
 			}
-			now := fingerprint(a.current.Load().config.Files())
+			g := a.current.Load()
+			now := fingerprint(g.config.Files())
 			switch {
-			case now == loaded:
-				pending = now
+			case now == g.files || now == tried:
+				pending = ""
 			case now != pending:
 				pending = now
 			default:
+				tried = now
 				_, _ = a.Reload(a.stopping) // it has logged what is wrong, and is tried again at the next change
-				loaded = fingerprint(a.current.Load().config.Files())
-				pending = loaded
 			}
 		}
 	})

@@ -77,7 +77,7 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 		mail.At = t.now()
 	}
 	env := pipeline.Envelope{
-		ID: "trial", ReversePath: mail.From, Hostname: t.generation.config.SMTP.Hostname, Listener: "trial", ReceivedAt: mail.At.UTC(),
+		ReversePath: mail.From, Hostname: t.generation.config.SMTP.Hostname, Listener: "trial", ReceivedAt: mail.At.UTC(),
 		Size: int64(len(mail.Octets)), Client: pipeline.Client{Helo: mail.Helo},
 	}
 	if mail.From == "<>" {

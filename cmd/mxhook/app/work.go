@@ -60,8 +60,8 @@ func (w *work) start(q *queue.Queue) *workers {
 	ws.process = func(ctx context.Context, n int) error {
 		return q.Process(ctx, n, interruptible(ws.patience, processor.Process))
 	}
-	ws.deliver = func(ctx context.Context, sink string, n int) error {
-		return q.Deliver(ctx, sink, n, interruptible(ws.patience, deliverer.Deliver))
+	ws.deliver = func(ctx context.Context, g *generation, sink string, n int) error {
+		return q.Deliver(ctx, sink, n, interruptible(ws.patience, deliverer.DeliverSince(g.plan)))
 	}
 	ws.adjust(w.current.Load())
 	go func() { ws.wg.Wait(); close(ws.done) }()
@@ -85,15 +85,16 @@ func interruptible[T any](patience context.Context, f func(context.Context, T) e
 type workers struct {
 	log       *slog.Logger
 	process   func(ctx context.Context, n int) error
-	deliver   func(ctx context.Context, sink string, n int) error
+	deliver   func(ctx context.Context, g *generation, sink string, n int) error
 	patience  context.Context // ends when attempts under way have to be cut off
 	interrupt context.CancelFunc
 	wg        sync.WaitGroup
 	done      chan struct{}
 
-	mu      sync.Mutex
-	loops   map[string]*loop // by sink; "" processes
-	stopped bool
+	mu         sync.Mutex
+	loops      map[string]*loop // those that deliver, by sink
+	processing []*loop
+	stopped    bool
 }
 
 // loop is a running loop of n slots; cancel makes it fetch no more, what is under way goes on.
@@ -112,14 +113,17 @@ func (ws *workers) adjust(g *generation) {
 	// A first attempt holds its processor until the endpoint has answered, and a sink holds at most `concurrency` of them: with
 	// that many more than the workers that were asked for, a hanging sink never keeps another's mail waiting.
 	n := g.config.Workers()
-	wanted := map[string]bool{"": true}
+	wanted := map[string]bool{}
 	for _, out := range g.outlets {
 		n += out.Concurrency
 		wanted[out.Name] = true
-		ws.run(out.Name, out.Concurrency, func(ctx context.Context) error { return ws.deliver(ctx, out.Name, out.Concurrency) })
-	}
-	if l := ws.loops[""]; l == nil || l.n < n {
-		ws.run("", n, func(ctx context.Context) error { return ws.process(ctx, n) })
+		if l := ws.loops[out.Name]; l != nil {
+			if l.n == out.Concurrency {
+				continue
+			}
+			l.cancel()
+		}
+		ws.loops[out.Name] = ws.run(out.Concurrency, func(ctx context.Context) error { return ws.deliver(ctx, g, out.Name, out.Concurrency) })
 	}
 	for name, l := range ws.loops {
 		if !wanted[name] {
@@ -127,24 +131,23 @@ func (ws *workers) adjust(g *generation) {
 			delete(ws.loops, name)
 		}
 	}
+	// More slots are one more loop: what a loop has fetched when it is cancelled comes back a moment later.
+	for _, l := range ws.processing {
+		n -= l.n
+	}
+	if n > 0 {
+		ws.processing = append(ws.processing, ws.run(n, func(ctx context.Context) error { return ws.process(ctx, n) }))
+	}
 }
 
-// run starts a loop, in the place of the one of that name if it has another number of slots.
-func (ws *workers) run(name string, n int, f func(context.Context) error) {
-	before := ws.loops[name]
-	if before != nil && before.n == n {
-		return
-	}
+func (ws *workers) run(n int, f func(context.Context) error) *loop {
 	ctx, cancel := context.WithCancel(context.Background())
-	ws.loops[name] = &loop{n, cancel}
 	ws.wg.Go(func() {
 		if err := f(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			ws.log.Error("a worker loop ended", "sink", name, "error", err)
+			ws.log.Error("a worker loop ended", "error", err)
 		}
 	})
-	if before != nil {
-		before.cancel()
-	}
+	return &loop{n, cancel}
 }
 
 // interruptTime is what attempts that are cut off have to write their deliveries down.
@@ -156,6 +159,9 @@ func (ws *workers) stop(ctx context.Context) error {
 	ws.mu.Lock()
 	ws.stopped = true
 	for _, l := range ws.loops {
+		l.cancel()
+	}
+	for _, l := range ws.processing {
 		l.cancel()
 	}
 	ws.mu.Unlock()
