@@ -39,7 +39,7 @@ func TestPermanentFailureBecomesADeadLetter(t *testing.T) {
 				return pipeline.Permanent(errors.New("410 Gone"))
 			})
 			// It outlives the kept message.
-			for _, s := range q.link.Load().mail {
+			for _, s := range q.link.Load().mail() {
 				if err := s.Purge(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -148,7 +148,7 @@ func TestReplayIsANewDeliveryAndNoDeadLetter(t *testing.T) {
 				d := sampleDelivery(taken(t, q, body), "box")
 				failed(d)
 				bury(t, q, d)
-				for _, s := range q.link.Load().mail {
+				for _, s := range q.link.Load().mail() {
 					if err := s.Purge(t.Context()); err != nil {
 						t.Fatal(err)
 					}

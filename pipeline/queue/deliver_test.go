@@ -241,7 +241,7 @@ func TestDeliveryOfALostMessageIsBuried(t *testing.T) {
 	t.Parallel()
 	q := mustOpen(t, embedded(t, t.TempDir()))
 	d := sampleDelivery(taken(t, q, []byte("x")), "box")
-	for _, s := range q.link.Load().mail {
+	for _, s := range q.link.Load().mail() {
 		if err := s.Purge(t.Context()); err != nil {
 			t.Fatal(err)
 		}

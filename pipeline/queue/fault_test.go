@@ -64,7 +64,7 @@ func TestFailedReadOfADueMessageIsNoDeadLetter(t *testing.T) {
 			body := randomOctets(t, size)
 			d := sampleDelivery(taken(t, q, body), "box")
 			enqueue(t, q, pipeline.Deferred{Delivery: d})
-			asked, restore := blind(q.link.Load().mail)
+			asked, restore := blind(q.link.Load().mail())
 			go func() {
 				for asked() == 0 {
 					time.Sleep(time.Millisecond)
@@ -102,7 +102,7 @@ func TestFailedReadOfPartsIsNoDeadLetter(t *testing.T) {
 	}
 	body := randomOctets(t, 700*kib)
 	env := spool(t, q, newEnvelope(), body)
-	asked, restore := blind(q.link.Load().mail)
+	asked, restore := blind(q.link.Load().mail())
 	go func() {
 		for asked() == 0 {
 			time.Sleep(time.Millisecond)
@@ -124,7 +124,7 @@ func TestMessageThatCannotBeReadIsNotBuriedWithoutItsOctets(t *testing.T) {
 	q := mustOpen(t, embedded(t, t.TempDir()))
 	d := sampleDelivery(taken(t, q, []byte("x")), "box")
 	d.Message.Raw = nil
-	_, restore := blind(q.link.Load().mail)
+	_, restore := blind(q.link.Load().mail())
 	if err := q.Bury(t.Context(), d, "410 Gone"); !isFault(err) {
 		t.Errorf("bury: %v", err)
 	}
@@ -143,7 +143,7 @@ func TestMessageThatCannotBeReadIsNotBuriedWithoutItsOctets(t *testing.T) {
 func TestGoneIsOnlyWhatTheStreamNoLongerHas(t *testing.T) {
 	t.Parallel()
 	q := mustOpen(t, embedded(t, t.TempDir()))
-	s := q.link.Load().mail[0]
+	s := q.link.Load().mail()[0]
 	for range 5 {
 		if _, err := q.publish(t.Context(), mailKept(0), "", nil, []byte("x")); err != nil {
 			t.Fatal(err)

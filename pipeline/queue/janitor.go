@@ -70,16 +70,19 @@ func (q *Queue) try(what string, bound time.Duration, fn func(context.Context) e
 func (q *Queue) tidy(ctx context.Context) error {
 	q.house.Lock()
 	defer q.house.Unlock()
+	l, err := q.current()
+	if err != nil {
+		return err
+	}
+	if err := q.findShards(ctx, l); err != nil {
+		return err
+	}
 	s, err := q.Status(ctx)
 	if err != nil {
 		return err
 	}
 	q.metrics.show(s)
 	q.warnAge(s)
-	l, err := q.current()
-	if err != nil {
-		return err
-	}
 	return errors.Join(q.purgeSettled(ctx, l), q.dropOldDead(ctx, l), q.wakeOverdue(ctx, l))
 }
 
@@ -101,9 +104,10 @@ func (q *Queue) warnAge(s Status) {
 func (q *Queue) purgeSettled(ctx context.Context, l *link) error {
 	now := q.cfg.Now()
 	short := errors.Is(q.admit(0), pipeline.ErrStorage)
-	states := make([]jetstream.StreamState, len(l.mail))
+	mail := l.mail()
+	states := make([]jetstream.StreamState, len(mail))
 	aged := false
-	for k, s := range l.mail {
+	for k, s := range mail {
 		info, err := s.Info(ctx)
 		if err != nil {
 			return fmt.Errorf("look at stream %s: %w", streamName(mailPrefix, k), err)
@@ -119,18 +123,18 @@ func (q *Queue) purgeSettled(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
-	for k := range l.mail {
+	for k := range mail {
 		if states[k].Msgs == 0 {
 			continue
 		}
 		until, reason := now.Add(-q.cfg.Retention), "age"
-		seq, err := firstSince(ctx, l.mail[k], earlier(until, floors[k]))
+		seq, err := firstSince(ctx, mail[k], earlier(until, floors[k]))
 		if err != nil {
 			return err
 		}
 		if short {
 			reason = "storage"
-			floor, err := firstSince(ctx, l.mail[k], floors[k])
+			floor, err := firstSince(ctx, mail[k], floors[k])
 			if err != nil {
 				return err
 			}
@@ -148,7 +152,7 @@ func (q *Queue) purgeTo(ctx context.Context, l *link, k int, first, seq uint64, 
 	if seq <= first {
 		return nil
 	}
-	if err := l.mail[k].Purge(ctx, jetstream.WithPurgeSequence(seq)); err != nil {
+	if err := l.mail()[k].Purge(ctx, jetstream.WithPurgeSequence(seq)); err != nil {
 		return fmt.Errorf("purge stream %s: %w", streamName(mailPrefix, k), err)
 	}
 	q.metrics.purged.WithLabelValues(reason).Add(float64(seq - first))

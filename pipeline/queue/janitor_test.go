@@ -241,7 +241,7 @@ func TestMessagesThatCannotBeReadAreNotPurged(t *testing.T) {
 	n := storedMessages(t, q)
 	advance(9 * 24 * time.Hour)
 	status(t, q)
-	_, restore := blind(q.link.Load().mail)
+	_, restore := blind(q.link.Load().mail())
 	if err := q.tidy(t.Context()); err == nil {
 		t.Error("the janitor does not say that it cannot read")
 	}

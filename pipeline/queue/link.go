@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -19,15 +20,25 @@ type link struct {
 	// srv is nil when the server is external.
 	srv *server.Server
 	// in carries the octets of new messages, so that they do not hold up what ctl carries.
-	in, ctl        *nats.Conn
-	inJS, js       jetstream.JetStream
-	mail, delivery []jetstream.Stream
-	dead           jetstream.Stream
-	parse          []jetstream.Consumer
+	in, ctl  *nats.Conn
+	inJS, js jetstream.JetStream
+	// mails are the mail streams; another process may add some.
+	mails    atomic.Pointer[mailStreams]
+	delivery []jetstream.Stream
+	dead     jetstream.Stream
 	// gone ends when the link is closed.
 	gone  context.Context
 	close context.CancelFunc
 }
+
+// mailStreams are the mail streams that are known and the consumers of what is not settled in each.
+type mailStreams struct {
+	streams []jetstream.Stream
+	parse   []jetstream.Consumer
+}
+
+func (l *link) mail() []jetstream.Stream    { return l.mails.Load().streams }
+func (l *link) parse() []jetstream.Consumer { return l.mails.Load().parse }
 
 // serverLimit is the limit in bytes of the embedded server: none. Beyond one a schedule that is due is lost until the
 // next start; the quota is a matter of admission, so that deliveries and dead letters find room.
@@ -56,6 +67,7 @@ func (q *Queue) current() (*link, error) {
 // connect starts the embedded server, or dials the external one, and declares the streams.
 func (q *Queue) connect(ctx context.Context) (*link, error) {
 	l := &link{}
+	l.mails.Store(&mailStreams{})
 	l.gone, l.close = context.WithCancel(context.Background())
 	err := q.dial(ctx, l)
 	if err == nil {

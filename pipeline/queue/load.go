@@ -19,7 +19,7 @@ var errDamaged = errors.New("stored message is damaged")
 // ref names the place of a message's head: "<stream>/<sequence>". It is opaque to everyone else.
 func ref(stream string, seq uint64) string { return stream + "/" + strconv.FormatUint(seq, 10) }
 
-func (q *Queue) parseRef(s string) (shard int, seq uint64, err error) {
+func parseRef(s string) (shard int, seq uint64, err error) {
 	stream, n, ok := strings.Cut(s, "/")
 	if !ok || !strings.HasPrefix(stream, mailPrefix) {
 		return 0, 0, pipeline.Permanent(fmt.Errorf("message reference %q is not one", s))
@@ -28,7 +28,7 @@ func (q *Queue) parseRef(s string) (shard int, seq uint64, err error) {
 	if err == nil {
 		seq, err = strconv.ParseUint(n, 10, 64)
 	}
-	if err != nil || shard < 0 || shard >= q.readShards {
+	if err != nil || shard < 0 || shard >= maxShards {
 		return 0, 0, pipeline.Permanent(fmt.Errorf("message reference %q is not one", s))
 	}
 	return shard, seq, nil
@@ -59,7 +59,7 @@ func decodeMail(shard int, seq uint64, b []byte) (*stored, error) {
 
 // head reads the head that ref names; pipeline.ErrNotFound when it is no longer kept.
 func (q *Queue) head(ctx context.Context, ref string) (*stored, error) {
-	shard, seq, err := q.parseRef(ref)
+	shard, seq, err := parseRef(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +76,18 @@ func (q *Queue) fetch(ctx context.Context, shard int, seq uint64) (*jetstream.Ra
 	if err != nil {
 		return nil, fault(err)
 	}
-	raw, err := l.mail[shard].GetMsg(ctx, seq)
+	mail, at := l.mail(), ref(streamName(mailPrefix, shard), seq)
+	if shard >= len(mail) {
+		return nil, fault(fmt.Errorf("read message at %s: the stream is not known yet", at))
+	}
+	raw, err := mail[shard].GetMsg(ctx, seq)
 	if err == nil {
 		return raw, nil
 	}
-	at := ref(streamName(mailPrefix, shard), seq)
 	if !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, fault(fmt.Errorf("read message at %s: %w", at, err))
 	}
-	switch lost, err := gone(ctx, l.mail[shard], seq); {
+	switch lost, err := gone(ctx, mail[shard], seq); {
 	case err != nil:
 		return nil, fault(fmt.Errorf("read message at %s: %w", at, err))
 	case lost:

@@ -154,3 +154,44 @@ func TestOSDurabilityIsNamed(t *testing.T) {
 		t.Error("the log does not warn of durability os")
 	}
 }
+
+func TestShardsThatAnotherProcessAddsAreRead(t *testing.T) {
+	t.Parallel()
+	url := externalServer(t)
+	open := func(shards int) *Queue {
+		return mustOpen(t, embedded(t, ""), func(c *Config) {
+			c.URL, c.Durability, c.Shards, c.watchEvery = url, DurabilityFsync, shards, 20*time.Millisecond
+		})
+	}
+	before := open(2)
+	const messages = 20
+	go func() {
+		more := open(12)
+		for range messages {
+			spool(t, more, newEnvelope(), []byte("x"))
+		}
+	}()
+	var mu sync.Mutex
+	seen, added := map[string]bool{}, 0
+	done := make(chan struct{})
+	process(t, before, 4, done, func(_ context.Context, m *pipeline.Message) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if shard, _, err := parseRef(m.Ref); err == nil && shard >= 2 {
+			added++
+		}
+		if seen[m.Envelope.ID] = true; len(seen) == messages {
+			close(done)
+		}
+		return nil
+	})
+	if added == 0 {
+		t.Error("nothing came from the shards that were added")
+	}
+	// A delivery may come before the janitor has seen the stream of its message.
+	for ref, permanent := range map[string]bool{"MXHOOK_MAIL_40/1": false, "MXHOOK_MAIL_64/1": true, "MXHOOK_MAIL_x/1": true, "else": true} {
+		if _, err := before.head(t.Context(), ref); pipeline.IsPermanent(err) != permanent || isFault(err) == permanent {
+			t.Errorf("message at %s: %v", ref, err)
+		}
+	}
+}

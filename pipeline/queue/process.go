@@ -19,9 +19,18 @@ import (
 // do not count. A crash brings the message back as well, under the same Ref; after several it is handled alone, and
 // becomes a dead letter when the process ended three times in doing so.
 func (q *Queue) Process(ctx context.Context, n int, h func(context.Context, *pipeline.Message) error) error {
-	sources := make([]source, q.readShards)
+	shards := q.readShards
+	if q.cfg.URL != "" {
+		shards = maxShards // another process may add some
+	}
+	sources := make([]source, shards)
 	for k := range sources {
-		sources[k] = func(_ context.Context, l *link) (jetstream.Consumer, error) { return l.parse[k], nil }
+		sources[k] = func(_ context.Context, l *link) (jetstream.Consumer, error) {
+			if parse := l.parse(); k < len(parse) {
+				return parse[k], nil
+			}
+			return nil, errNoShard
+		}
 	}
 	err := q.work(ctx, n, sources, func(ctx context.Context, _ *link, m jetstream.Msg) { q.processOne(ctx, m, h) })
 	if err != nil {
@@ -37,7 +46,7 @@ func (q *Queue) processOne(ctx context.Context, m jetstream.Msg, h func(context.
 		return
 	}
 	s := mailSettlement{msg: m, meta: meta}
-	shard, _, err := q.parseRef(ref(meta.Stream, meta.Sequence.Stream))
+	shard, _, err := parseRef(ref(meta.Stream, meta.Sequence.Stream))
 	if err != nil {
 		s.settle(ctx, q, err)
 		return

@@ -21,7 +21,7 @@ type Queue struct {
 	quota   int64 // of the embedded server; 0 when external
 	metrics *metrics
 
-	// shards are the mail streams written to, readShards those that exist; settled by the first connect.
+	// shards are the mail streams written to, readShards those that existed at the first connect, which settles both.
 	shards, readShards int
 	syncLatency        time.Duration
 	started            time.Time

@@ -249,7 +249,7 @@ func status(t *testing.T, q *Queue) Status {
 // storedMessages counts what lies in the mail streams.
 func storedMessages(t *testing.T, q *Queue) (n uint64) {
 	t.Helper()
-	for _, s := range q.link.Load().mail {
+	for _, s := range q.link.Load().mail() {
 		info, err := s.Info(t.Context())
 		if err != nil {
 			t.Fatal(err)

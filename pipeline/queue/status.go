@@ -141,8 +141,10 @@ type unsettledHeads struct {
 }
 
 func (q *Queue) unsettled(ctx context.Context, l *link) ([]unsettledHeads, error) {
-	all := make([]unsettledHeads, len(l.parse))
-	for k, c := range l.parse {
+	known := l.mails.Load()
+	mail := known.streams
+	all := make([]unsettledHeads, len(mail))
+	for k, c := range known.parse {
 		info, err := c.Info(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look at consumer %s of stream %s: %w", parseConsumer, streamName(mailPrefix, k), err)
@@ -151,7 +153,7 @@ func (q *Queue) unsettled(ctx context.Context, l *link) ([]unsettledHeads, error
 		if all[k].waiting == 0 {
 			continue
 		}
-		raw, err := l.mail[k].GetMsg(ctx, info.AckFloor.Stream+1, jetstream.WithGetMsgSubject(mailIn(k)))
+		raw, err := mail[k].GetMsg(ctx, info.AckFloor.Stream+1, jetstream.WithGetMsgSubject(mailIn(k)))
 		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, fmt.Errorf("look at the oldest message of stream %s: %w", streamName(mailPrefix, k), err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -168,15 +169,37 @@ func (q *Queue) declare(ctx context.Context, l *link) error {
 	if err := q.decideShards(ctx, l); err != nil {
 		return err
 	}
-	open := func(cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-		s, err := l.js.CreateOrUpdateStream(ctx, cfg)
-		if err != nil {
-			return nil, fmt.Errorf("declare stream %s: %w", cfg.Name, err)
-		}
-		return s, nil
+	if err := q.openMail(ctx, l, q.readShards); err != nil {
+		return err
 	}
-	for k := range q.readShards {
-		s, err := open(q.mailConfig(k))
+	for k := range deliveryShards {
+		s, err := openStream(ctx, l, q.deliveryConfig(k))
+		if err != nil {
+			return err
+		}
+		l.delivery = append(l.delivery, s)
+	}
+	s, err := openStream(ctx, l, q.deadConfig())
+	if err != nil {
+		return err
+	}
+	l.dead = s
+	return nil
+}
+
+func openStream(ctx context.Context, l *link, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := l.js.CreateOrUpdateStream(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("declare stream %s: %w", cfg.Name, err)
+	}
+	return s, nil
+}
+
+// openMail makes the first n mail streams known to the link, with their consumers.
+func (q *Queue) openMail(ctx context.Context, l *link, n int) error {
+	known := *l.mails.Load()
+	for k := len(known.streams); k < n; k++ {
+		s, err := openStream(ctx, l, q.mailConfig(k))
 		if err != nil {
 			return err
 		}
@@ -191,21 +214,41 @@ func (q *Queue) declare(ctx context.Context, l *link) error {
 		if err != nil {
 			return fmt.Errorf("declare consumer %s of stream %s: %w", parseConsumer, streamName(mailPrefix, k), err)
 		}
-		l.mail, l.parse = append(l.mail, s), append(l.parse, c)
+		known.streams, known.parse = append(slices.Clip(known.streams), s), append(slices.Clip(known.parse), c)
 	}
-	for k := range deliveryShards {
-		s, err := open(q.deliveryConfig(k))
-		if err != nil {
-			return err
-		}
-		l.delivery = append(l.delivery, s)
+	l.mails.Store(&known)
+	return nil
+}
+
+// findShards looks for mail streams that another process has added: this one reads them too.
+func (q *Queue) findShards(ctx context.Context, l *link) error {
+	known := len(l.mail())
+	if q.cfg.URL == "" {
+		return nil // there is no other process
 	}
-	s, err := open(q.deadConfig())
-	if err != nil {
+	n, err := existingShards(ctx, l)
+	if err != nil || n <= known {
 		return err
 	}
-	l.dead = s
+	if err := q.openMail(ctx, l, n); err != nil {
+		return err
+	}
+	q.cfg.Log.Info("another process has added mail streams; they are read too", "shards_read", n, "before", known)
 	return nil
+}
+
+func existingShards(ctx context.Context, l *link) (n int, err error) {
+	names := l.js.StreamNames(ctx)
+	for name := range names.Name() {
+		k, err := strconv.Atoi(strings.TrimPrefix(name, mailPrefix))
+		if strings.HasPrefix(name, mailPrefix) && err == nil && k >= 0 && k < maxShards {
+			n = max(n, k+1)
+		}
+	}
+	if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return 0, fmt.Errorf("list streams: %w", err)
+	}
+	return n, nil
 }
 
 // decideShards settles, once, how many mail streams are written to and how many are read. A store that has more
@@ -214,16 +257,9 @@ func (q *Queue) decideShards(ctx context.Context, l *link) error {
 	if q.readShards > 0 {
 		return nil
 	}
-	existing := 0
-	names := l.js.StreamNames(ctx)
-	for name := range names.Name() {
-		k, err := strconv.Atoi(strings.TrimPrefix(name, mailPrefix))
-		if strings.HasPrefix(name, mailPrefix) && err == nil && k >= 0 && k < maxShards {
-			existing = max(existing, k+1)
-		}
-	}
-	if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
-		return fmt.Errorf("list streams: %w", err)
+	existing, err := existingShards(ctx, l)
+	if err != nil {
+		return err
 	}
 	switch {
 	case q.cfg.Shards > 0:

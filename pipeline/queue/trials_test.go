@@ -21,7 +21,7 @@ func handOut(t *testing.T, q *Queue, messages, times int) {
 	for range times {
 		seen := 0
 		eventually(t, "all are handed out", func() bool {
-			for _, c := range q.link.Load().parse {
+			for _, c := range q.link.Load().parse() {
 				batch, err := c.FetchNoWait(messages)
 				if err != nil {
 					t.Fatal(err)

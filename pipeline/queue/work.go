@@ -22,6 +22,9 @@ const (
 	maxFetchPause = 10 * time.Second
 )
 
+// errNoShard says that there is no such mail stream, as yet.
+var errNoShard = errors.New("no such mail stream")
+
 // source opens a consumer on a link.
 type source func(ctx context.Context, l *link) (jetstream.Consumer, error)
 
@@ -47,7 +50,7 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var handlers sync.WaitGroup
-	var taken atomic.Int64 // messages that have come and are not finished
+	var taken, open atomic.Int64 // messages that have come and are not finished; sources that are fetched from
 	slots := make(chan struct{}, n)
 	// accept keeps a message alive from its arrival on, also while it waits for a slot; started is done when it has one.
 	accept := func(l *link, m jetstream.Msg, started *sync.WaitGroup) {
@@ -74,11 +77,22 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 	// A source asks for its share of the free slots, and for one message when there are none.
 	batch := func() int {
 		free := n - int(taken.Load())
-		return min(max(1, (free+len(sources)-1)/len(sources)), maxFetch)
+		sharers := max(1, int(open.Load()))
+		return min(max(1, (free+sharers-1)/sharers), maxFetch)
 	}
 	var pulls sync.WaitGroup
 	for _, s := range sources {
-		pulls.Go(func() { q.pull(ctx, s, batch, accept) })
+		pulls.Go(func() {
+			once := func() { open.Add(1) }
+			q.pull(ctx, func(ctx context.Context, l *link) (jetstream.Consumer, error) {
+				c, err := s(ctx, l)
+				if err == nil {
+					once()
+					once = func() {}
+				}
+				return c, err
+			}, batch, accept)
+		})
 	}
 	pulls.Wait()
 	defer time.AfterFunc(q.cfg.drainFor, stop).Stop()
@@ -99,6 +113,10 @@ func (q *Queue) pull(ctx context.Context, open source, batch func() int, accept 
 			}
 		}
 		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if errors.Is(err, errNoShard) {
+			sleep(ctx, tidyEvery*q.cfg.watchEvery) //nolint:errcheck // the loop looks at ctx
 			continue
 		}
 		if !errors.Is(err, errDown) {

@@ -178,7 +178,7 @@ func (w *Writer) finish(purge bool) {
 	defer cancel()
 	l, err := w.q.current()
 	if err == nil {
-		err = l.mail[w.shard].Purge(ctx, jetstream.WithPurgeSubject(mailPart(w.shard, w.key)))
+		err = l.mail()[w.shard].Purge(ctx, jetstream.WithPurgeSubject(mailPart(w.shard, w.key)))
 	}
 	if err != nil && !errors.Is(err, errClosed) {
 		w.q.cfg.Log.Warn("remove the parts of an aborted message", "message", w.env.ID, "error", err)
