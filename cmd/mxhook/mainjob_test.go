@@ -298,3 +298,13 @@ func sendSlowly(ctx context.Context, addr string) error {
 		}
 	}
 }
+
+// With the embedded queue in its locked folder, nobody could ever process what an instance that only receives has taken.
+func TestOneRoleAloneNeedsAQueueThatTheOtherCanReach(t *testing.T) {
+	t.Parallel()
+	file := writeTrialConfig(t, "desk")
+	code, _, stderr := mxhook(t, "serve", "-c", file, "--roles", "ingest")
+	if code != exitProblem || !strings.Contains(stderr, "queue.url") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}

@@ -82,6 +82,9 @@ func New(o Options) (*App, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Config.Queue.URL == "" && !(slices.Contains(o.Roles, RoleIngest) && slices.Contains(o.Roles, RoleProcess)) {
+		return nil, errors.New("one role alone needs a queue that the other can reach: set queue.url to a NATS cluster, or run both roles")
+	}
 	a := &App{opts: o, registry: prometheus.NewRegistry(), spool: &spool{}}
 	a.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version),
@@ -160,6 +163,9 @@ func (a *App) Start(ctx context.Context) error {
 	a.serveAPI(a.current.Load())
 	a.spool.open(q)
 	a.reloads.watch(a)
+	if a.work != nil {
+		a.warnOfOrphans(ctx, q)
+	}
 	a.opts.Log.Info("ready", "version", a.opts.Version, "roles", a.opts.Roles, "listeners", a.listenerAddrs(),
 		"ops", a.OpsAddr().String(), "took", a.opts.Now().Sub(began).Round(time.Millisecond))
 	return nil
@@ -267,10 +273,26 @@ func (a *App) ready(ctx context.Context) (readiness, error) {
 	if err != nil {
 		return readiness{}, fmt.Errorf("ask the queue: %w", err)
 	}
-	if err := q.Admit(ctx, 0); err != nil {
-		return readiness{}, err
+	if reserve := int64(a.opts.Config.Queue.Reserve); st.StorageFree >= 0 && st.StorageFree < reserve {
+		return readiness{}, fmt.Errorf("%w: %d bytes are free, and queue.reserve keeps %d", pipeline.ErrStorage, st.StorageFree, reserve)
 	}
 	return readiness{Durability: st.Durability}, nil
+}
+
+// warnOfOrphans names the sinks that deliveries wait for and that are not configured: those deliveries go on when the
+// sink comes back, and until then nothing else tells of them but the metrics.
+func (a *App) warnOfOrphans(ctx context.Context, q *queue.Queue) {
+	st, err := q.Status(ctx)
+	if err != nil {
+		a.opts.Log.Warn("look for deliveries of sinks that are not configured", "error", err)
+		return
+	}
+	for sink, waiting := range st.Deliveries {
+		if !slices.ContainsFunc(a.opts.Config.Sinks, func(s configs.Sink) bool { return s.Name == sink }) {
+			a.opts.Log.Error("deliveries wait for a sink that is not configured: configure it again, under the same name, and they go on",
+				"sink", sink, "due", waiting.Due, "scheduled", waiting.Scheduled)
+		}
+	}
 }
 
 // spool is the front end's view of the queue: closed until the queue is open.
