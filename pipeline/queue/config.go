@@ -67,7 +67,7 @@ type Config struct {
 	Now func() time.Time
 
 	// These are for tests; see the defaults.
-	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff time.Duration
+	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff, stallFor time.Duration
 }
 
 const (
@@ -105,6 +105,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.watchEvery, time.Second)
 	setDefault(&c.tryFor, 10*time.Second)
 	setDefault(&c.backoff, time.Second)
+	setDefault(&c.stallFor, 10*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -84,7 +84,7 @@ func (q *Queue) DeadLetter(ctx context.Context, deliveryID string) (*pipeline.De
 	if err != nil {
 		return nil, fmt.Errorf("read dead letter %s: %w", deliveryID, err)
 	}
-	raw := make([]byte, 0, min(max(rec.Size, 0), q.cfg.MaxMessageSize))
+	raw := make([]byte, 0, min(max(rec.Size, 0), q.cfg.MaxMessageSize)) // a damaged record names any size
 	err = eachDeadPart(ctx, l, deliveryID, rec.Parts, func(b []byte) error {
 		raw = append(raw, b...)
 		return nil
@@ -200,6 +200,7 @@ func (q *Queue) keepAgain(ctx context.Context, l *link, id string, rec deadRecor
 		return "", err
 	}
 	defer w.Abort()
+	w.limit = max(w.limit, rec.Size) // what was taken once stays within bounds when they are drawn in
 	sum := sha256.New()
 	err = eachDeadPart(ctx, l, id, rec.Parts, func(b []byte) error {
 		sum.Write(b)

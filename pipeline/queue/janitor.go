@@ -29,8 +29,13 @@ const (
 	subjectsPerPage = 100_000
 )
 
-// watch looks at storage until the queue is closed.
-func (q *Queue) watch() { q.every(q.cfg.watchEvery, "look at storage", q.cfg.tryFor, q.look) }
+// watch looks at storage and at stalled writers until the queue is closed.
+func (q *Queue) watch() {
+	q.every(q.cfg.watchEvery, "look at storage", q.cfg.tryFor, func(ctx context.Context) error {
+		q.flushStalled()
+		return q.look(ctx)
+	})
+}
 
 // keepHouse is the janitor. A round may take minutes, which must not keep watch from looking.
 func (q *Queue) keepHouse() {

@@ -33,6 +33,7 @@ type Queue struct {
 	// inFlight bounds octets on their way in, memory those that handlers hold.
 	inFlight, memory *semaphore.Weighted
 	inFlightBytes    atomic.Int64
+	writers          writers
 
 	// trials is what is remembered of messages that came back; together keeps a suspect one apart from all others.
 	trials   trials

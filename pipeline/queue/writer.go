@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,6 +23,8 @@ const (
 	partWindow = 4
 	// maxTransaction bounds a message's time in a writer: the janitor spares what is younger than an hour.
 	maxTransaction = 45 * time.Minute
+	// roomTries and Config.tryFor bound the wait for memory of a writer that holds none to 30 s.
+	roomTries = 3
 	// growWait bounds the wait for memory of a writer that holds some.
 	growWait = 100 * time.Millisecond
 	// purgeWait bounds the clean-up after an abort.
@@ -31,10 +34,13 @@ const (
 // Writer takes the octets of one message into the queue. Up to Config.Inline octets wait in memory for Commit; of a
 // larger message parts are stored while it arrives. It is not safe for concurrent use.
 //
-// All writers share Config.InFlight bytes. A writer waits without bound only while it holds nothing; one that holds
-// octets and gets no more room sends them as a part, whose room comes back when it is stored. So many large messages
-// slow each other down, and never block each other.
+// All writers share Config.InFlight bytes. A writer waits for long only while it holds nothing; one that holds octets
+// and gets no more room sends them as a part, whose room comes back when it is stored. So many large messages slow each
+// other down, and never block each other. Once half of the room is used, nobody holds more than smallPart, and what
+// clients have sent that stall is stored as a part.
 type Writer struct {
+	mu      sync.Mutex // held by every method, and by flush between them
+	last    time.Time  // of the last octets
 	q       *Queue
 	ctx     context.Context // the transaction's; see Begin
 	env     pipeline.Envelope
@@ -42,6 +48,7 @@ type Writer struct {
 	shard   int
 	subject string
 	started time.Time
+	limit   int64 // the size that the message may have
 
 	hash  hash.Hash
 	size  int64
@@ -61,18 +68,26 @@ type part struct {
 }
 
 func newWriter(ctx context.Context, q *Queue, env pipeline.Envelope, key string, shard int, subject string) *Writer {
-	return &Writer{q: q, ctx: ctx, env: env, key: key, shard: shard, subject: subject, started: q.cfg.Now(), hash: sha256.New()}
+	w := &Writer{
+		q: q, ctx: ctx, env: env, key: key, shard: shard, subject: subject, limit: q.cfg.MaxMessageSize,
+		started: q.cfg.Now(), hash: sha256.New(),
+	}
+	q.writers.add(w)
+	return w
 }
 
 // Write implements io.Writer. Its errors wrap pipeline.ErrStorage when storage ran short. It keeps nothing of p.
 func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = time.Now()
 	if w.ended {
 		return 0, errors.New("write message: the writer has ended")
 	}
 	written := 0
 	for len(p) > 0 && w.err == nil {
-		if w.size+int64(len(p)) > w.q.cfg.MaxMessageSize {
-			w.fail(fmt.Errorf("more than the %d octets a message may have", w.q.cfg.MaxMessageSize))
+		if w.size+int64(len(p)) > w.limit {
+			w.fail(fmt.Errorf("more than the %d octets a message may have", w.limit))
 			break
 		}
 		if len(w.buf) == cap(w.buf) {
@@ -94,11 +109,13 @@ func (w *Writer) Write(p []byte) (int, error) {
 // Commit returns nil only when the message is durable in the mode of Status.Durability. After an error it may be
 // durable all the same: the sender's repeat is then a second message.
 func (w *Writer) Commit(ctx context.Context) (err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.ended {
 		return errors.New("commit message: the writer has ended")
 	}
 	if err := w.q.enter(); err != nil {
-		w.Abort()
+		w.finish(true)
 		return fmt.Errorf("commit message: %w", err)
 	}
 	defer w.q.calls.Done()
@@ -159,6 +176,8 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 
 // Abort drops the message and what was stored of it. It does nothing after Commit.
 func (w *Writer) Abort() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if !w.ended {
 		w.finish(true)
 	}
@@ -167,6 +186,7 @@ func (w *Writer) Abort() {
 // finish gives everything back and, when purge is set, removes the parts.
 func (w *Writer) finish(purge bool) {
 	w.ended = true
+	w.q.writers.remove(w)
 	w.waitParts(0)
 	w.release(cap(w.buf))
 	w.buf = nil
@@ -195,7 +215,8 @@ func (w *Writer) fail(err error) {
 func (w *Writer) makeRoom() error {
 	full := w.q.cfg.Inline
 	if c := cap(w.buf); c > 0 && c < full {
-		if size := min(2*c, full); w.grow(size) {
+		size := min(2*c, full)
+		if (c < smallPart || !w.q.crowded(int64(size-c))) && w.grow(size) {
 			return nil
 		}
 	}
@@ -235,27 +256,38 @@ func (w *Writer) grow(size int) bool {
 	return true
 }
 
-// newBuffer gets a buffer for a writer that has none: a full one for a message known to be large, if there is room.
+// newBuffer gets a buffer for a writer that has none: a large one for a message known to be large, if there is room.
 func (w *Writer) newBuffer() error {
-	size := minBuffer
-	for len(w.parts) > 0 {
-		if w.q.inFlight.TryAcquire(int64(w.q.cfg.Inline)) {
-			size = w.q.cfg.Inline
-			break
-		}
-		if !w.waitOldest() {
-			break
-		}
-	}
-	if size == minBuffer {
+	size := w.spareRoom()
+	if size == 0 {
 		// Nothing of ours is held here: no buffer, no part under way.
-		if err := w.q.inFlight.Acquire(w.ctx, int64(size)); err != nil {
-			return fmt.Errorf("wait for memory: %w", err)
+		size = minBuffer
+		ctx, cancel := context.WithTimeout(w.ctx, roomTries*w.q.cfg.tryFor)
+		defer cancel()
+		if err := w.q.inFlight.Acquire(ctx, minBuffer); err != nil {
+			return fmt.Errorf("wait for memory, %d bytes are in flight: %w", w.q.inFlightBytes.Load(), err)
 		}
 	}
 	w.q.inFlightBytes.Add(int64(size))
 	w.buf = make([]byte, 0, size)
 	return nil
+}
+
+// spareRoom takes what room there is for another part, if need be when parts of this message are stored; 0 is none.
+func (w *Writer) spareRoom() int {
+	full := w.q.cfg.Inline
+	for len(w.parts) > 0 {
+		if !w.q.crowded(int64(full)) && w.q.inFlight.TryAcquire(int64(full)) {
+			return full
+		}
+		if small := min(smallPart, full); w.q.inFlight.TryAcquire(int64(small)) {
+			return small
+		}
+		if !w.waitOldest() {
+			break
+		}
+	}
+	return 0
 }
 
 func (w *Writer) release(n int) {
