@@ -119,3 +119,29 @@ func TestResolverRemembersFailuresForAWhile(t *testing.T) {
 		t.Errorf("%d queries after the failure has been forgotten", n)
 	}
 }
+
+// TestManySilentServersAreNotAllWaitedFor: the lookup fails within its message's time, and so is remembered.
+func TestManySilentServersAreNotAllWaitedFor(t *testing.T) {
+	t.Parallel()
+	servers := make([]*dnsServer, 5)
+	for i := range servers {
+		servers[i] = serveDNS(t, silent)
+	}
+	r := newResolver(t, ResolverConfig{Timeout: 100 * time.Millisecond}, servers...)
+	start := time.Now()
+	for range 3 {
+		if _, err := r.LookupTXT(t.Context(), "example.org"); err == nil || isNotFound(err) {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(start); took > 900*time.Millisecond { // all five twice would be a second, three lookups of that three
+		t.Errorf("took %v", took)
+	}
+	asked := 0
+	for _, s := range servers {
+		asked += int(s.queries.Load())
+	}
+	if asked > maxTurns+1 {
+		t.Errorf("%d queries", asked)
+	}
+}

@@ -25,6 +25,9 @@ const (
 	failureTTL     = 10 * time.Second
 )
 
+// maxTurns bounds how many servers that do not answer are waited for.
+const maxTurns = 3
+
 var (
 	errAliasLoop    = errors.New("too many aliases")
 	errNotOurAnswer = errors.New("answer to another question")
@@ -95,8 +98,12 @@ func clampTTL(seconds uint32, most time.Duration) time.Duration {
 	return min(max(time.Duration(seconds)*time.Second, minTTL), most)
 }
 
-// ask puts one question to the servers in turn until one gives an answer: no error, or no such name.
+// ask puts one question to the servers in turn until one gives an answer: no error, or no such name. With many servers that
+// are all silent it ends before each has been asked as often as it might: a lookup has to fail, and be remembered,
+// before the message that it is for runs out of time.
 func (r *StubResolver) ask(ctx context.Context, q question) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout*time.Duration(max(r.attempts, min(len(r.servers), maxTurns))))
+	defer cancel()
 	var last error
 	for range r.attempts {
 		for range r.servers {
