@@ -1,14 +1,9 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -265,123 +260,4 @@ func TestReplyLineIsSafe(t *testing.T) {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
-}
-
-// fuzzConn is a connection whose client has said everything beforehand. It gives at most step octets a read, and
-// keeps the read deadlines.
-type fuzzConn struct {
-	in        io.Reader
-	out       bytes.Buffer
-	step      int
-	deadlines []time.Time
-}
-
-func (c *fuzzConn) Read(p []byte) (int, error) {
-	if c.step > 0 && len(p) > c.step {
-		p = p[:c.step]
-	}
-	return c.in.Read(p)
-}
-func (c *fuzzConn) Write(p []byte) (int, error)      { return c.out.Write(p) }
-func (c *fuzzConn) Close() error                     { return nil }
-func (c *fuzzConn) LocalAddr() net.Addr              { return pipeConn{}.RemoteAddr() }
-func (c *fuzzConn) RemoteAddr() net.Addr             { return pipeConn{}.RemoteAddr() }
-func (c *fuzzConn) SetDeadline(time.Time) error      { return nil }
-func (c *fuzzConn) SetWriteDeadline(time.Time) error { return nil }
-
-func (c *fuzzConn) SetReadDeadline(t time.Time) error {
-	c.deadlines = append(c.deadlines, t)
-	return nil
-}
-
-// FuzzSession plays any octets to a session. Whatever they are and wherever the packets end: no panic, well-formed
-// replies, 250 for exactly the messages that were stored, every writer ended, and the same replies for the same octets.
-func FuzzSession(f *testing.F) {
-	for _, seed := range dialogOctets(f) {
-		if len(seed) < 4<<10 {
-			f.Add(seed, uint8(7))
-		}
-	}
-	f.Fuzz(func(t *testing.T, octets []byte, step uint8) {
-		whole := playOctets(t, octets, 0)
-		pieces := playOctets(t, octets, int(step))
-		if whole, pieces = withoutIDs(whole), withoutIDs(pieces); whole != pieces {
-			t.Errorf("replies depend on where the packets end (%d octets each):\n%s\nand:\n%s", step, whole, pieces)
-		}
-	})
-}
-
-// withoutIDs drops the message ids, which differ from one run to the next.
-func withoutIDs(replies string) string {
-	var b strings.Builder
-	for line := range strings.Lines(replies) {
-		head, _, _ := strings.Cut(line, "queued as ")
-		b.WriteString(head)
-	}
-	return b.String()
-}
-
-// wellFormed reports whether a line is an SMTP reply of at most 512 octets.
-func wellFormed(line string) bool {
-	text, ended := strings.CutSuffix(line, "\r\n")
-	return ended && len(line) <= 512 && len(text) > 3 && text[0] >= '2' && text[0] <= '5' && (text[3] == ' ' || text[3] == '-') &&
-		isASCII(text) && isText([]byte(text))
-}
-
-// playOctets runs one session over octets in packets of step octets (0: as large as can be) and returns its replies.
-func playOctets(t *testing.T, octets []byte, step int) string {
-	t.Helper()
-	began := 0
-	spool := &memorySpool{begin: func(context.Context) error { began++; return nil }}
-	domains := mustDomains(t, Domain{Name: "example.com"})
-	log := &logBuffer{}
-	server, err := New(Options{
-		Hostname: "mx.example.com", Listeners: []Listener{{Name: "mx", Open: newPipeListener()}}, Recipients: domains, Spool: spool,
-		Log: slog.New(slog.NewTextHandler(log, nil)), Limits: Limits{MessageSize: 1000, Recipients: 3},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Shutdown(context.Background())
-	conn := &fuzzConn{in: bytes.NewReader(octets), step: step}
-	newSession(server, server.listeners[0], conn).run(context.Background())
-
-	replies := conn.out.String()
-	if strings.Contains(log.String(), "panic") {
-		t.Errorf("panic: %s", log)
-	}
-	if n := strings.Count(replies, "Ok: queued as "); n != len(spool.messages()) || n+spool.aborts() != began {
-		t.Errorf("%d accepted, %d stored, %d aborted, %d begun", n, len(spool.messages()), spool.aborts(), began)
-	}
-	for line := range strings.Lines(replies) {
-		if !wellFormed(line) {
-			t.Errorf("reply line %q", line)
-		}
-	}
-	return replies
-}
-
-// dialogOctets returns what the client sends in each case.
-func dialogOctets(t testing.TB) [][]byte {
-	t.Helper()
-	files, _ := filepath.Glob("testdata/*.dialog")
-	var all [][]byte
-	for _, file := range files {
-		for _, c := range readDialogs(t, file) {
-			var octets []byte
-			for _, line := range c.lines {
-				if text, ok := strings.CutPrefix(line, "C: "); ok {
-					octets = append(octets, text+"\r\n"...)
-				} else if quoted, ok := strings.CutPrefix(line, "c: "); ok {
-					text, err := unquote(quoted)
-					if err != nil {
-						t.Fatal(err)
-					}
-					octets = append(octets, text...)
-				}
-			}
-			all = append(all, octets)
-		}
-	}
-	return all
 }
