@@ -19,9 +19,15 @@ import (
 const (
 	// aggregateBytes bounds an aggregate report as it is attached, aggregateUnpacked what it unpacks to.
 	aggregateBytes    = 4 << 20
-	aggregateUnpacked = 16 << 20
+	aggregateUnpacked = 4 << 20
 	// aggregateRecords bounds the records that a payload gets; the rest is counted.
 	aggregateRecords = 1000
+	// aggregateTexts bounds a list in a record, aggregateObjects and aggregateMembers what a TLS report may be made of.
+	aggregateTexts   = 100
+	aggregateObjects = 20_000
+	aggregateStray   = 1000
+	aggregateDepth   = 30
+	aggregateMembers = 200_000
 )
 
 // aggregate returns the first attachment that read takes for the report of the message.
@@ -48,6 +54,9 @@ func aggregate[T any](rd *reading, c *pipeline.Content, types []string, read fun
 		if readErr != nil {
 			err = readErr
 			continue
+		}
+		if len(b) == aggregateUnpacked {
+			rd.notes.add(noteReportUnreadable, a.ID, "only the first %d octets of the report were read", aggregateUnpacked)
 		}
 		return r
 	}
@@ -91,11 +100,8 @@ func unzip(b []byte) ([]byte, error) {
 	default:
 		return b, nil
 	}
-	out, err := io.ReadAll(io.LimitReader(r, aggregateUnpacked+1))
-	switch {
-	case len(out) > aggregateUnpacked:
-		return nil, fmt.Errorf("unpack report: over %d octets", aggregateUnpacked)
-	case err != nil && len(out) == 0:
+	out, err := io.ReadAll(io.LimitReader(r, aggregateUnpacked))
+	if err != nil && len(out) == 0 {
 		return nil, fmt.Errorf("unpack report: %w", err)
 	}
 	// A file that breaks off is read as far as it goes.
@@ -122,37 +128,65 @@ type (
 		Disposition string   `xml:"row>policy_evaluated>disposition"`
 		DKIM        string   `xml:"row>policy_evaluated>dkim"`
 		SPF         string   `xml:"row>policy_evaluated>spf"`
-		Reasons     []string `xml:"row>policy_evaluated>reason>type"`
+		Reasons     xmlTexts `xml:"row>policy_evaluated>reason>type"`
 		HeaderFrom  string   `xml:"identifiers>header_from"`
 		EnvFrom     string   `xml:"identifiers>envelope_from"`
 		EnvTo       string   `xml:"identifiers>envelope_to"`
-		DKIMDomains []string `xml:"auth_results>dkim>domain"`
-		SPFDomains  []string `xml:"auth_results>spf>domain"`
+		DKIMDomains xmlTexts `xml:"auth_results>dkim>domain"`
+		SPFDomains  xmlTexts `xml:"auth_results>spf>domain"`
 	}
 )
 
 // readDMARC reads an aggregate report. Reporters write XML by hand: angle brackets that belong to no tag are taken for
 // text, and what is not well-formed even then ends the report where it stands.
 func readDMARC(b []byte) (*pipeline.DMARCReport, error) {
-	return readDMARCXML(escapeStray(b))
+	b, err := escapeStray(b)
+	if err != nil {
+		return nil, err
+	}
+	return readDMARCXML(b)
 }
 
-// escapeStray escapes each "<" that begins no tag, such as that of an address.
-func escapeStray(b []byte) []byte {
+// escapeStray escapes each "<" that begins no tag, such as that of an address. Text with many of them is no XML.
+func escapeStray(b []byte) ([]byte, error) {
 	out := make([]byte, 0, len(b)+64)
-	for {
+	for stray := 0; ; {
 		i := bytes.IndexByte(b, '<')
 		if i < 0 {
-			return append(out, b...)
+			return append(out, b...), nil
 		}
 		out = append(out, b[:i]...)
 		if isTag(b[i:]) {
 			out = append(out, '<')
 		} else {
+			if stray++; stray > aggregateStray {
+				return nil, errors.New("read aggregate report: not XML")
+			}
 			out = append(out, "&lt;"...)
 		}
 		b = b[i+1:]
 	}
+}
+
+// shallow passes on the tokens of a document up to a depth that no report has: a decoder keeps all that is open.
+type shallow struct {
+	d     *xml.Decoder
+	depth int
+}
+
+// Token implements xml.TokenReader.
+func (s *shallow) Token() (xml.Token, error) {
+	tok, err := s.d.RawToken()
+	switch tok.(type) {
+	case xml.StartElement:
+		s.depth++
+	case xml.EndElement:
+		s.depth--
+	}
+	if s.depth > aggregateDepth {
+		return nil, errors.New("elements nest too deep")
+	}
+	return tok, err
 }
 
 // isTag reports whether b begins with a tag, a comment, a declaration or the like.
@@ -174,12 +208,14 @@ func isTag(b []byte) bool {
 }
 
 func readDMARCXML(b []byte) (*pipeline.DMARCReport, error) {
-	d := xml.NewDecoder(bytes.NewReader(b))
-	d.Strict = false
-	d.CharsetReader = func(label string, r io.Reader) (io.Reader, error) {
+	raw := xml.NewDecoder(bytes.NewReader(b))
+	raw.Strict = false
+	raw.CharsetReader = func(label string, r io.Reader) (io.Reader, error) {
 		octets, err := io.ReadAll(r)
 		return strings.NewReader(decodeText(label, octets).text), err
 	}
+	d := xml.NewTokenDecoder(&shallow{d: raw})
+	d.Strict = false
 	r := &pipeline.DMARCReport{}
 	found := false
 	for {
@@ -223,6 +259,20 @@ func readDMARCXML(b []byte) (*pipeline.DMARCReport, error) {
 	}
 }
 
+// xmlTexts are the texts of elements that stand several times, as many as cleanAll keeps.
+type xmlTexts []string
+
+// UnmarshalXML implements xml.Unmarshaler.
+func (ts *xmlTexts) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	if len(*ts) >= aggregateTexts {
+		return d.Skip()
+	}
+	var s string
+	err := d.DecodeElement(&s, &start)
+	*ts = append(*ts, s)
+	return err
+}
+
 func (r dmarcRow) record() pipeline.DMARCRecord {
 	n, err := strconv.Atoi(clean(r.Count))
 	if err != nil {
@@ -239,11 +289,11 @@ func (r dmarcRow) record() pipeline.DMARCRecord {
 // clean keeps a value of a report to one line of valid text.
 func clean(s string) string { return cut(oneLine(validUTF8(strings.TrimSpace(s))), 1000) }
 
-// cleanAll cleans a list, up to 100 members of it, and drops what is empty.
+// cleanAll cleans a list, up to aggregateTexts members of it, and drops what is empty.
 func cleanAll(ss []string) []string {
 	var out []string
 	for _, s := range ss {
-		if s = clean(s); s != "" && len(out) < 100 {
+		if s = clean(s); s != "" && len(out) < aggregateTexts {
 			out = append(out, s)
 		}
 	}
@@ -287,6 +337,9 @@ func readTLSReport(b []byte) (*pipeline.TLSReport, error) {
 				Reason      string `json:"failure-reason-code"`
 			} `json:"failure-details"`
 		} `json:"policies"`
+	}
+	if bytes.Count(b, []byte("{")) > aggregateObjects || bytes.Count(b, []byte(",")) > aggregateMembers {
+		return nil, errors.New("read TLS report: too many members")
 	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return nil, fmt.Errorf("read TLS report: %w", err)

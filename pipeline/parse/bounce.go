@@ -197,7 +197,10 @@ func (rd *reading) original(parts []part) *pipeline.OriginalMessage {
 // innerHeader reads the header of a part that is itself a message, not its body: what is in it is read by whoever opens
 // the attachment, so that messages within messages cost nothing.
 func (rd *reading) innerHeader(p *part) *pipeline.Content {
-	return rd.headerOf(rd.decodedHead(p, rd.limits.HeaderBytes))
+	head := rd.decodedHead(p, min(innerHeaderBytes, innerBytes-rd.inner))
+	c := rd.headerOf(head)
+	rd.inner += pipeline.HeaderEnd(head)
+	return c
 }
 
 // headerOf reads octets as the beginning of a message.

@@ -112,7 +112,10 @@ func parseProperty(l string) (property, bool) {
 			return p, false
 		}
 		if name, value, ok := strings.Cut(l[:i], "="); ok && len(p.params) < 50 {
-			value = strings.NewReplacer("^n", "\n", "^'", `"`, "^^", "^").Replace(strings.Trim(strings.TrimSpace(value), `"`))
+			value = strings.Trim(strings.TrimSpace(value), `"`)
+			if strings.Contains(value, "^") {
+				value = strings.NewReplacer("^n", "\n", "^'", `"`, "^^", "^").Replace(value)
+			}
 			p.params[strings.ToUpper(strings.TrimSpace(name))] = value
 		}
 	}

@@ -2,8 +2,13 @@ package parse
 
 import "mxhook/pipeline"
 
-// summaries bounds how many attached messages of one message are described.
-const summaries = 50
+// summaries bounds how many attached messages of one message are described, innerHeaderBytes how much of the header of
+// each is read, and innerBytes how much of all of them.
+const (
+	summaries        = 50
+	innerHeaderBytes = 64 << 10
+	innerBytes       = 512 << 10
+)
 
 // summary describes an attached message by its header; nil for any other part.
 func (rd *reading) summary(p *part) *pipeline.Summary {

@@ -141,8 +141,12 @@ type reading struct {
 	usual int
 	// decoded counts the octets of the attachments so far.
 	decoded int64
+	// unpacked counts the files that came out of containers.
+	unpacked int
 	// summed counts the attached messages that were described.
 	summed int
+	// inner counts the octets of the headers of messages within the message.
+	inner int
 }
 
 // try makes an error of a panic in a rung: a message that trips a mistake of ours is delivered all the same.

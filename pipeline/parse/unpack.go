@@ -43,7 +43,12 @@ func (rd *reading) addUnpacked(c *pipeline.Content, container string, f packed) 
 		rd.notes.add(noteDecodedLimit, container, "attachments over %d octets: left out %d", rd.limits.DecodedBytes, size)
 		return
 	}
+	if rd.unpacked >= rd.limits.Parts {
+		rd.notes.add(notePartsLimit, container, "more than %d unpacked files", rd.limits.Parts)
+		return
+	}
 	rd.decoded += size
+	rd.unpacked++
 	n := 1
 	for _, a := range c.Attachments {
 		if a.Container == container {
