@@ -46,6 +46,7 @@ type SMTP struct {
 	Hostname  string       `yaml:"hostname"`
 	Listeners []Listener   `yaml:"listeners"`
 	TLS       TLS          `yaml:"tls"`
+	MTASTS    MTASTS       `yaml:"mta_sts"`
 	Limits    SMTPLimits   `yaml:"limits"`
 	Timeouts  SMTPTimeouts `yaml:"timeouts"`
 	Policy    Policy       `yaml:"policy"`
@@ -239,6 +240,7 @@ func Default() Config {
 			Hostname:  "localhost",
 			Listeners: []Listener{defaultListener("mx", ":25")},
 			TLS:       TLS{MinVersion: "1.2", ACME: ACME{Directory: letsEncrypt, Challenge: ChallengeHTTP}},
+			MTASTS:    MTASTS{MaxAge: Duration(7 * day)},
 			Limits: SMTPLimits{
 				MessageSize: 50 * megabyte, Recipients: 100, Connections: 5000, ConnectionsPerIP: 100, ConnectionsPerNetwork: 1000,
 				Errors: 20, IdleCommands: 100, UnknownRecipients: 20, Transactions: 1000, MinRate: 100,

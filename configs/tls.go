@@ -100,6 +100,7 @@ func (c *checker) tls() {
 		}
 	}
 	c.acme()
+	c.mtasts()
 }
 
 func (c *checker) acme() {

@@ -34,7 +34,10 @@ var layers = map[string][]string{
 	},
 	"cmd/judge":              {"pipeline", "pipeline/msgauth", "pipeline/parse"},
 	"cmd/mxhook/app/apptest": {"cmd/mxhook/app", "configs", "console"},
-	"cmd/mxhook":             {"cmd/mxhook/app", "configs", "console", "pipeline", "pipeline/parse", "rules", "sinks/webhook"},
+	"cmd/mxhook/doctor":      {"configs"},
+	"cmd/mxhook": {
+		"cmd/mxhook/app", "cmd/mxhook/doctor", "configs", "console", "pipeline", "pipeline/msgauth", "pipeline/parse", "rules", "sinks/webhook",
+	},
 }
 
 // outside names modules that only some packages may import: the queue, the config reader and the MIME reader each live

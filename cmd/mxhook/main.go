@@ -79,7 +79,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		demoCommand(), serveCommand(), checkCommand(), explainCommand(), parseCommand(),
-		sendCommand(), listenCommand(), deadCommand(), healthCommand(), versionCommand(),
+		sendCommand(), listenCommand(), deadCommand(), healthCommand(), doctorCommand(), versionCommand(),
 	)
 	return root
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,6 +51,13 @@ func newOps(o Options, registry *prometheus.Registry, ready func(context.Context
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", p.serveReady)
+	if sts := o.Config.SMTP.MTASTS; sts.Mode != "" {
+		policy := sts.Policy(o.Config.SMTP.Hostname)
+		mux.HandleFunc("GET /.well-known/mta-sts.txt", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = io.WriteString(w, policy) // the client went away: nothing to tell it
+		})
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("/api/", p.serveAPI)
 	p.server = &http.Server{
