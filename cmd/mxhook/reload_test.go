@@ -82,7 +82,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			if k > reloads { // the last one has them all, for what waits
 				sinks = []string{"one", "two", "three"}
 			}
-			return reloadable{dir, endpoint.URL(), apptest.Secret, dns, k, 4 + k%2*4, sinks}.load(t)
+			return reloadable{dir, endpoint.URL(), apptest.Secret, dns, k, 4 + k/10%2*4, sinks}.load(t)
 		}
 		var err error
 		if o.Config, _, err = o.Load(); err != nil {
@@ -130,7 +130,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		t.Fatalf("last reload: generation %d, %v", generation, err)
 	}
 	close(accepted)
-	hooks := endpoint.WaitCount(t, 2*mails, time.Minute)
+	hooks := endpoint.WaitCount(t, 2*mails, 3*time.Minute)
 	t.Logf("%d mails, %d reloads, %v", mails, reloads, time.Since(began).Round(time.Millisecond))
 
 	type seen struct {
