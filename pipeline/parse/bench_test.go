@@ -78,6 +78,22 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
+// BenchmarkTunedEnmime is the same by enmime without what is slow in it, as its documentation does not tell users to set it.
+func BenchmarkTunedEnmime(b *testing.B) {
+	parser := enmime.NewParser(enmime.DisableCharacterDetection(true), enmime.DisableTextConversion(true))
+	for _, m := range benchMails() {
+		b.Run(m.name, func(b *testing.B) {
+			b.SetBytes(int64(len(m.raw)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := parser.ReadEnvelope(bytes.NewReader(m.raw)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkBombs shows that no bomb takes long.
 func BenchmarkBombs(b *testing.B) {
 	s := newStage(b, Limits{})
