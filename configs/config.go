@@ -39,6 +39,8 @@ type Config struct {
 	lists []rules.List
 	// files are all files that the configuration was read from: itself, lists, secrets.
 	files []string
+	// origins are where values came from, for Show.
+	origins origins
 }
 
 // SMTP is the front end.

@@ -57,6 +57,7 @@ func parse(file string, data []byte, environ []string, readFile func(string) ([]
 	}
 	cfg.whens = findWhens(s, cfg, data)
 	cfg.files = append([]string{file}, s.files...)
+	cfg.origins = s.origins()
 	c := &checker{strict: s, cfg: cfg}
 	if !slices.ContainsFunc(s.mistakes, func(m *Mistake) bool { return m.Key == "" && !m.Warning }) {
 		c.check()

@@ -78,8 +78,8 @@ func rootCommand() *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		demoCommand(), serveCommand(), checkCommand(), explainCommand(), addressCommand(), parseCommand(),
-		sendCommand(), listenCommand(), deadCommand(), healthCommand(), versionCommand(),
+		demoCommand(), serveCommand(), checkCommand(), explainCommand(), addressCommand(), configCommand(), parseCommand(),
+		sendCommand(), listenCommand(), deadCommand(), healthCommand(), doctorCommand(), versionCommand(),
 	)
 	return root
 }
