@@ -214,6 +214,7 @@ func TestFilenamesAreClean(t *testing.T) {
 		"a.pdf": "a.pdf", "../../etc/passwd": "passwd", `..\..\x`: "x", "/etc/passwd": "passwd", `C:\x\y.doc`: "y.doc", "1/2.pdf": "1_2.pdf",
 		"a\x00b.txt": "ab.txt", "a\r\nb.txt": "ab.txt", ".": "", "..": "", "...": "", ".htaccess": "htaccess", "a..b": "a.b", " a ": "a", "a.txt. ": "a.txt",
 		"\u202egpj.exe": "gpj.exe", "dir/": "dir_", "/": "", long + ".pdf": strings.Repeat("ü", 125) + ".pdf",
+		"con": "_con", "NUL.txt": "_NUL.txt", "com1.tar.gz": "_com1.tar.gz", "LPT9 .x": "_LPT9 .x", "console": "console", "com": "com", "comx.txt": "comx.txt",
 	} {
 		if got := cleanFilename(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
