@@ -22,12 +22,15 @@ import (
 // crashDirEnv makes the test binary a process that fills the queue in that directory until it is killed.
 const crashDirEnv = "MXHOOK_QUEUE_CRASH_DIR"
 
+// crashDurabilityEnv is the durability of that queue; empty is the default.
+const crashDurabilityEnv = "MXHOOK_QUEUE_CRASH_DURABILITY"
+
 // crashChild spools from several sessions and prints "<message id> <SHA-256>" of each message after its commit
 // returned. Beside that it processes: every third message becomes a delivery, for which a line "D <delivery id>"
 // is printed once it is enqueued, and what is settled is printed as "S <message id>" by the deliverer.
 func crashChild(dir string) {
 	q, err := Open(context.Background(), Config{
-		Dir: dir, Shards: 2, Reserve: 1, Log: slog.New(slog.DiscardHandler),
+		Dir: dir, Shards: 2, Reserve: 1, Durability: os.Getenv(crashDurabilityEnv), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		fmt.Println("E", err)
@@ -116,13 +119,25 @@ func TestNothingCommittedIsLostByKill(t *testing.T) {
 		t.Fatalf("only %d messages committed: the test proves nothing", len(committed))
 	}
 
-	q := mustOpen(t, embedded(t, dir))
+	recovered, again, lost := comeOut(t, mustOpen(t, embedded(t, dir)), committed, settled)
+	for _, id := range lost {
+		t.Errorf("message %s was committed and never came out", id)
+	}
+	t.Logf("%d kills: %d messages committed, %d came out after the last kill, %d of the others once more",
+		rounds, len(committed), recovered, again)
+}
+
+// comeOut takes everything out of a queue, until all that was committed is settled or nothing more comes, and returns
+// how many of its messages were not settled before, how many were, and what never came.
+func comeOut(t *testing.T, q *Queue, committed map[string]string, settled map[string]bool) (recovered, again int, lost []string) {
+	t.Helper()
 	var mu sync.Mutex
-	var recovered, again int
-	done, finished := make(chan struct{}), false
+	done := make(chan struct{})
+	last := time.Now()
 	check := func(m *pipeline.Message) {
 		mu.Lock()
 		defer mu.Unlock()
+		last = time.Now()
 		if want, ok := committed[m.Envelope.ID]; ok && want != hex.EncodeToString(m.SHA256[:]) {
 			t.Errorf("message %s came out different", m.Envelope.ID)
 		}
@@ -133,40 +148,52 @@ func TestNothingCommittedIsLostByKill(t *testing.T) {
 		}
 		settled[m.Envelope.ID] = true
 	}
-	go func() {
-		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-			mu.Lock()
-			missing := 0
-			for id := range committed {
-				if !settled[id] {
-					missing++
-				}
-			}
-			mu.Unlock()
-			if missing == 0 {
-				finished = true
-				break
+	missing := func() (ids []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for id := range committed {
+			if !settled[id] {
+				ids = append(ids, id)
 			}
 		}
-		close(done)
+		return ids
+	}
+	idle := func() bool {
+		s, err := q.Status(context.Background())
+		mu.Lock()
+		defer mu.Unlock()
+		for _, w := range s.Deliveries {
+			s.Messages += w.Due + w.Scheduled
+		}
+		return err == nil && s.Messages == 0 && time.Since(last) > 3*countFor
+	}
+	go func() {
+		defer close(done)
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			if len(missing()) == 0 || idle() {
+				return
+			}
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-done
+		cancel()
 	}()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		process(t, q, 4, done, func(_ context.Context, m *pipeline.Message) error { check(m); return nil })
+		if err := q.Process(ctx, 4, func(_ context.Context, m *pipeline.Message) error { check(m); return nil }); err != nil {
+			t.Error(err)
+		}
 	})
 	wg.Go(func() {
-		deliver(t, q, "box", done, func(_ context.Context, d *pipeline.Delivery) error { check(d.Message); return nil })
+		if err := q.Deliver(ctx, "box", 4, func(_ context.Context, d *pipeline.Delivery) error { check(d.Message); return nil }); err != nil {
+			t.Error(err)
+		}
 	})
 	wg.Wait()
-	if !finished {
-		for id := range committed {
-			if !settled[id] {
-				t.Errorf("message %s was committed and never came out", id)
-			}
-		}
-	}
-	t.Logf("%d kills: %d messages committed, %d came out after the last kill, %d of the others once more",
-		rounds, len(committed), recovered, again)
+	return recovered, again, missing()
 }
 
 // killedRun runs the child for some time after its first commit, kills it, and returns the whole lines it printed.

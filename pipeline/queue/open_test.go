@@ -140,6 +140,16 @@ func TestMetricsAreRegisteredOnceAndGivenBack(t *testing.T) {
 	mustOpen(t, embedded(t, dir), withReg)
 }
 
+func TestEmbeddedServerSyncsAsTheDurabilitySays(t *testing.T) {
+	t.Parallel()
+	for durability, want := range map[string]bool{"": true, DurabilityFsync: true, DurabilityOS: false} {
+		q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.Durability = durability })
+		if got := q.link.Load().srv.JetStreamConfig().SyncAlways; got != want {
+			t.Errorf("durability %q: the server syncs every write: %v", durability, got)
+		}
+	}
+}
+
 func TestOSDurabilityIsNamed(t *testing.T) {
 	t.Parallel()
 	var log lockedBuffer

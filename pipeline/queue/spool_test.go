@@ -19,7 +19,11 @@ import (
 	"mxhook/pipeline"
 )
 
-var addrs = cmpopts.EquateComparable(pipeline.Client{}.IP)
+// addrs also compares octets at once: one by one that takes seconds for a message.
+var addrs = cmp.Options{
+	cmpopts.EquateComparable(pipeline.Client{}.IP),
+	cmp.FilterValues(func(a, b []byte) bool { return len(a)+len(b) > 0 }, cmp.Comparer(bytes.Equal)),
+}
 
 func TestCommittedMessageIsHandedOutAsTaken(t *testing.T) {
 	t.Parallel()
