@@ -111,6 +111,9 @@ func look(l string) string {
 
 // isSeparator recognises a line like "-----Original Message-----", or a rule above a copied header.
 func (r *replyReader) isSeparator(i int) bool {
+	if c := firstRune(strings.TrimLeft(cut(r.lines[i], 40), " \t*")); !strings.ContainsRune("-_=—–bB", c) {
+		return false
+	}
 	l := look(r.lines[i])
 	if l == "" || !strings.ContainsRune("-_=—–", firstRune(l)) && !strings.HasPrefix(l, "begin forwarded") {
 		return false
@@ -188,7 +191,11 @@ const (
 
 // headerWord returns what the word before the colon of a line means.
 func headerWord(l string) int {
-	l = look(cut(l, 60))
+	l = cut(l, 60)
+	if !strings.ContainsAny(l, ":：") {
+		return wordNone
+	}
+	l = look(l)
 	i := strings.IndexAny(l, ":：")
 	if i < 1 {
 		return wordNone
@@ -215,6 +222,9 @@ func headerWord(l string) int {
 // attribution returns how many lines, from i, introduce a quote ("On ... Bob wrote:"); 0 when they do not. Mail programs
 // break long ones into up to three.
 func (r *replyReader) attribution(i int) int {
+	if !r.colonAhead(i) {
+		return 0
+	}
 	var joined string
 	for n := 1; n <= 3 && i+n <= len(r.lines); n++ {
 		l := look(r.lines[i+n-1])
@@ -230,6 +240,16 @@ func (r *replyReader) attribution(i int) int {
 		}
 	}
 	return 0
+}
+
+// colonAhead reports whether one of the three lines from i ends in a colon: a quick look, because most do not.
+func (r *replyReader) colonAhead(i int) bool {
+	for _, l := range r.lines[i:min(i+3, len(r.lines))] {
+		if l = strings.TrimRight(l, " \t\r*\u00a0"); strings.HasSuffix(l, ":") || strings.HasSuffix(l, "：") {
+			return true
+		}
+	}
+	return false
 }
 
 // isAttribution reports whether a line ends in a colon, names a time or an address, and says that somebody wrote.
