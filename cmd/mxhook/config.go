@@ -2,6 +2,8 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"mxhook/configs"
 )
 
 func configCommand() *cobra.Command {
@@ -10,7 +12,7 @@ func configCommand() *cobra.Command {
 		Short: "Look at a configuration",
 		Args:  arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("say show: `mxhook config --help`")
+			return usagef("say show or schema: `mxhook config --help`")
 		},
 	}
 	var file string
@@ -27,6 +29,19 @@ func configCommand() *cobra.Command {
 		},
 	}
 	show.Flags().StringVarP(&file, "config", "c", "", "configuration file")
-	cmd.AddCommand(show)
+	schema := &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the configuration, for editors",
+		Args:  arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := configs.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	cmd.AddCommand(show, schema)
 	return cmd
 }
