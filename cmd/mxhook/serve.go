@@ -29,8 +29,13 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			listeners, err := app.InheritedListeners()
+			if err != nil {
+				return err
+			}
 			return serve(cmd.Context(), app.Options{
-				Config: cfg, Version: version, Log: newLogger(cfg, cmd.ErrOrStderr()), Roles: roles, Watch: watchInterval,
+				Listeners: listeners,
+				Config:    cfg, Version: version, Log: newLogger(cfg, cmd.ErrOrStderr()), Roles: roles, Watch: watchInterval,
 				Load: func() (*configs.Config, []*configs.Mistake, error) { return configs.Load(file, os.Environ()) },
 			})
 		},
@@ -64,9 +69,13 @@ func serve(ctx context.Context, o app.Options) (err error) {
 		}
 		return err
 	}
+	if err := app.Notify("READY=1"); err != nil {
+		o.Log.Warn("systemd does not hear that mxhook is ready", "error", err)
+	}
 	for {
 		select {
 		case <-ctx.Done():
+			_ = app.Notify("STOPPING=1") // it notices by itself
 			return nil
 		case <-hangups:
 			a.RefreshCertificates()

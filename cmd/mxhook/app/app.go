@@ -39,7 +39,8 @@ type Options struct {
 	Roles []string
 	// Resolver answers DNS queries; nil means the one that Config.DNS describes.
 	Resolver msgauth.Resolver
-	// Listeners are already open listeners by the name of the configured one, for tests.
+	// Listeners are already open listeners by the name of the configured one, "ops" for that of ops.address: those that
+	// systemd hands over. New takes them over and closes them when it fails.
 	Listeners map[string]net.Listener
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -93,12 +94,17 @@ func New(o Options) (*App, error) {
 	a.queueCfg = queueConfig(o.Config, o.Log, a.registry, o.Now)
 	if err := a.build(); err != nil {
 		a.cancel()
-		return nil, errors.Join(err, a.unbind(context.Background()))
+		err = errors.Join(err, a.unbind(context.Background()))
+		_ = closeListeners(o.Listeners) // those that nobody had taken; a second close is an error of no interest
+		return nil, err
 	}
 	return a, nil
 }
 
 func (a *App) build() error {
+	if err := checkInherited(a.opts); err != nil {
+		return err
+	}
 	setMemoryLimit(a.opts.Config, a.opts.Log)
 	first, err := newGeneration(a.opts.Config, nil, a.opts, a.registry)
 	if err != nil {

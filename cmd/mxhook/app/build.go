@@ -39,6 +39,9 @@ func newServer(o Options, recipients ingest.Recipients, s ingest.Spool, certs *c
 		Hostname: c.SMTP.Hostname, TLSConfig: certs.config(&c.SMTP.TLS), Recipients: recipients, Spool: s, Log: o.Log, Registerer: registry, Now: o.Now,
 		Listeners: c.IngestListeners(), Limits: c.IngestLimits(), Timeouts: c.IngestTimeouts(), Policy: policy,
 	}
+	for i := range opts.Listeners {
+		opts.Listeners[i].Open = o.Listeners[opts.Listeners[i].Name]
+	}
 	return ingest.New(opts)
 }
 

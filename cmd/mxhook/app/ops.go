@@ -41,9 +41,12 @@ type ops struct {
 const readyTimeout = 5 * time.Second
 
 func newOps(o Options, registry *prometheus.Registry, ready func(context.Context) (readiness, error)) (*ops, error) {
-	l, err := net.Listen("tcp", o.Config.Ops.Address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on ops.address: %w", err)
+	l := o.Listeners[opsListener]
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", o.Config.Ops.Address); err != nil {
+			return nil, fmt.Errorf("listen on ops.address: %w", err)
+		}
 	}
 	p := &ops{listener: l, ready: ready}
 	mux := http.NewServeMux()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"text/template"
@@ -48,6 +49,8 @@ type Options struct {
 	Dir string
 	// Resolver replaces the DNS (Instance only).
 	App func(*app.Options)
+	// Command changes the command before it is started (Process only).
+	Command func(*exec.Cmd)
 }
 
 // world is what surrounds an mxhook in a test.

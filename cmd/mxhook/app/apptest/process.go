@@ -38,6 +38,7 @@ type Process struct {
 	t        testing.TB
 	bin      string
 	world    world
+	command  func(*exec.Cmd)
 	Endpoint *Endpoint
 
 	cmd    *exec.Cmd
@@ -55,7 +56,7 @@ const maxLog = 200
 func NewProcess(t testing.TB, bin string, o Options) *Process {
 	t.Helper()
 	w := newWorld(t, o)
-	p := &Process{t: t, bin: bin, world: w, Endpoint: w.endpoint}
+	p := &Process{t: t, bin: bin, world: w, Endpoint: w.endpoint, command: o.Command}
 	t.Cleanup(p.Kill)
 	return p
 }
@@ -64,6 +65,9 @@ func NewProcess(t testing.TB, bin string, o Options) *Process {
 func (p *Process) Start() {
 	p.t.Helper()
 	p.cmd = exec.Command(p.bin, "serve", "-c", p.world.file)
+	if p.command != nil {
+		p.command(p.cmd)
+	}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		p.t.Fatal(err)
