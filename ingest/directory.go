@@ -160,10 +160,21 @@ func (d *Directory) Accepts(ctx context.Context, rcpt Address) (pipeline.Recipie
 	case live.guard != nil && !live.guard.allow(key, now):
 		return pipeline.Recipient{}, live.guard.refusal
 	}
-	if !live.quota.allow(key, now) {
+	if !live.quota.wouldAllow(key, now) {
 		return pipeline.Recipient{}, replyQuota
 	}
 	return f.recipient, nil
+}
+
+// Stored implements Counter: quotas count messages, not tries.
+func (d *Directory) Stored(_ context.Context, rcpts []pipeline.Recipient) {
+	now := d.now()
+	for i := range rcpts {
+		r := &rcpts[i]
+		if dom := d.domains.domainOf(r.Domain); dom != nil && !isPostmaster(r.Local) {
+			dom.live.quota.allow(dom.recipients.fold(r.Local)+"@"+r.Domain, now)
+		}
+	}
 }
 
 // Guard protects a domain that accepts every local part against a flood of made-up ones: addresses that had mail before

@@ -8,40 +8,36 @@ type lineEnds struct {
 	cr                 bool // the last octet was a CR
 }
 
-// check returns the reply that refuses what p adds to the message, or nil.
+// check returns the reply that refuses what p adds to the message, or nil. Of several octets the first counts, wherever
+// the pieces end.
 func (l *lineEnds) check(p []byte) *Reply {
 	if len(p) == 0 {
 		return nil
 	}
-	if l.refuseCR {
-		if l.cr && p[0] != '\n' {
-			return replyMessageBareCR
+	if l.refuseCR && l.cr && p[0] != '\n' {
+		return replyMessageBareCR
+	}
+	for rest, before := p, l.cr; ; before = false {
+		i := bytes.IndexByte(rest, '\n')
+		line := rest
+		if i >= 0 {
+			line = rest[:i]
 		}
-		for rest := p; ; {
-			i := bytes.IndexByte(rest, '\r')
-			if i < 0 || i+1 == len(rest) {
-				break
-			}
-			if rest[i+1] != '\n' {
+		if l.refuseCR {
+			if j := bytes.IndexByte(line, '\r'); j >= 0 && j < len(line)-1 {
 				return replyMessageBareCR
 			}
-			rest = rest[i+2:]
 		}
-	}
-	if l.refuseLF {
-		if p[0] == '\n' && !l.cr {
+		if i < 0 {
+			break
+		}
+		if len(line) > 0 {
+			before = line[len(line)-1] == '\r'
+		}
+		if l.refuseLF && !before {
 			return replyMessageBareLF
 		}
-		for rest := p[1:]; ; {
-			i := bytes.IndexByte(rest, '\n')
-			if i < 0 {
-				break
-			}
-			if p[len(p)-len(rest)+i-1] != '\r' {
-				return replyMessageBareLF
-			}
-			rest = rest[i+1:]
-		}
+		rest = rest[i+1:]
 	}
 	l.cr = p[len(p)-1] == '\r'
 	return nil

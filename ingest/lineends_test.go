@@ -7,13 +7,13 @@ import (
 
 // lineEndsNaive is the rule in its plainest form.
 func lineEndsNaive(message string, refuseLF, refuseCR bool) *Reply {
-	rest := strings.ReplaceAll(message, "\r\n", "x")
-	lf, cr := strings.Contains(rest, "\n"), strings.Contains(rest, "\r")
-	switch {
-	case refuseLF && lf:
-		return replyMessageBareLF
-	case refuseCR && cr:
-		return replyMessageBareCR
+	for _, c := range strings.ReplaceAll(message, "\r\n", "x") {
+		switch {
+		case c == '\n' && refuseLF:
+			return replyMessageBareLF
+		case c == '\r' && refuseCR:
+			return replyMessageBareCR
+		}
 	}
 	return nil
 }
@@ -65,9 +65,10 @@ func TestLineEnds(t *testing.T) {
 func FuzzLineEnds(f *testing.F) {
 	f.Add("a\r\nb\nc\r\r\n", uint(3))
 	f.Add("\r\n\n\r\r", uint(1))
+	f.Add("\nef89\r\r\n", uint(2)) // the reply depended on where the packets ended
 	f.Fuzz(func(t *testing.T, message string, cut uint) {
 		at := int(cut % uint(len(message)+1))
-		for _, refuse := range [][2]bool{{true, false}, {false, true}} {
+		for _, refuse := range [][2]bool{{true, false}, {false, true}, {true, true}} {
 			got, want := checkIn(message, at, refuse[0], refuse[1]), lineEndsNaive(message, refuse[0], refuse[1])
 			if got != want {
 				t.Errorf("%q cut at %d, refuse LF, CR %v: %v, want %v", message, at, refuse, got, want)

@@ -32,7 +32,12 @@ func newLimiter[K comparable](n int, period time.Duration) *limiter[K] {
 }
 
 // allow reports whether one more may happen, and counts it.
-func (l *limiter[K]) allow(key K, now time.Time) bool {
+func (l *limiter[K]) allow(key K, now time.Time) bool { return l.ask(key, now, 1) }
+
+// wouldAllow reports whether one more may happen.
+func (l *limiter[K]) wouldAllow(key K, now time.Time) bool { return l.ask(key, now, 0) }
+
+func (l *limiter[K]) ask(key K, now time.Time, cost float64) bool {
 	if l == nil {
 		return true
 	}
@@ -46,10 +51,12 @@ func (l *limiter[K]) allow(key K, now time.Time) bool {
 		b.tokens = min(l.n, b.tokens+l.n*float64(passed)/float64(l.period))
 		b.at = now
 	}
-	allowed := b.tokens >= 1
-	if allowed {
-		b.tokens--
+	if b.tokens < 1 {
+		l.buckets.put(key, b, now)
+		return false
 	}
-	l.buckets.put(key, b, now)
-	return allowed
+	if b.tokens -= cost; cost > 0 {
+		l.buckets.put(key, b, now)
+	}
+	return true
 }

@@ -17,6 +17,12 @@ type Recipients interface {
 	Accepts(ctx context.Context, rcpt Address) (pipeline.Recipient, error)
 }
 
+// Counter is a Recipients that is told which of those it accepted got a message. It is called concurrently, after the
+// message became durable, with the context of Accepts.
+type Counter interface {
+	Stored(ctx context.Context, rcpts []pipeline.Recipient)
+}
+
 // Domain is a domain that mail is taken for.
 type Domain struct {
 	// Name is "example.com", or "*.example.com" for every name one level below, or "**.example.com" for every name

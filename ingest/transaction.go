@@ -150,6 +150,9 @@ func (s *session) finish(ctx context.Context) {
 	s.srv.metrics.finalReply.Observe(time.Since(start).Seconds())
 	r, n := tx.failed, s.finalReplies()
 	if r == nil {
+		if c, ok := s.srv.opts.Recipients.(Counter); ok {
+			c.Stored(s.asking(ctx), tx.recipients)
+		}
 		s.srv.metrics.bytes.Add(float64(tx.received))
 		s.idle, s.errors = 0, 0
 		r = replyQueued(tx.id)

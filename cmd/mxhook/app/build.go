@@ -29,9 +29,9 @@ func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 	}
 }
 
-func newServer(o Options, recipients ingest.Recipients, s ingest.Spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {
+func newServer(o Options, recipients ingest.Recipients, s *spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {
 	c := o.Config
-	policy, err := ingestPolicy(o)
+	policy, err := ingestPolicy(o, s)
 	if err != nil {
 		return nil, err
 	}
@@ -54,10 +54,10 @@ func authOptions(c *configs.Config, resolver msgauth.Resolver, log *slog.Logger)
 }
 
 // ingestPolicy is what is held against clients, with what it asks.
-func ingestPolicy(o Options) (ingest.Policy, error) {
+func ingestPolicy(o Options, s *spool) (ingest.Policy, error) {
 	policy := o.Config.IngestPolicy()
 	if policy.Greylist.Delay > 0 {
-		policy.Greylist.Memory = ingest.NewLocalMemory(o.Now)
+		policy.Greylist.Memory = &greylistMemory{spool: s}
 	}
 	if !policy.ReverseDNS && len(policy.DNSLists) == 0 {
 		return policy, nil

@@ -161,3 +161,12 @@ func (f *front) Accepts(ctx context.Context, rcpt ingest.Address) (pipeline.Reci
 	r, _, err := g.accepts(ctx, &t.Envelope, rcpt, f.log)
 	return r, err
 }
+
+// Stored implements ingest.Counter, for the generation that accepted the recipients.
+func (f *front) Stored(ctx context.Context, rcpts []pipeline.Recipient) {
+	if t := ingest.TransactionOf(ctx); t != nil {
+		if g, ok := t.State.(*generation); ok {
+			g.directory.Stored(ctx, rcpts)
+		}
+	}
+}
