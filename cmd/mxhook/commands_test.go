@@ -59,6 +59,7 @@ func TestExitCodesTellUsageFromProblems(t *testing.T) {
 		{"serve", exitUsage, "configs/minimal.yaml"},
 		{"serve -c /does/not/exist.yaml", exitProblem, "/does/not/exist.yaml"},
 		{"check", exitUsage, "-c FILE"},
+		{"doctor", exitUsage, "-c FILE"},
 		{"explain -c ../../configs/minimal.yaml", exitUsage, "--rcpt"},
 		{"send", exitUsage, "--to"},
 		{"dead nonsense", exitUsage, "list, show, replay and drop"},
