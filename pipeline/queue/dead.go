@@ -54,7 +54,7 @@ func (q *Queue) DeadLetters(ctx context.Context, f DeadFilter) ([]*pipeline.Dead
 	err = scan(ctx, l.dead, subject, since, func(m jetstream.Msg) (bool, error) {
 		d, _, err := decodeDead(m.Data())
 		if err != nil {
-			q.cfg.Log.Error("a dead letter cannot be read", "subject", m.Subject(), "error", err)
+			q.unreadableDead(m.Subject(), err)
 			return true, nil
 		}
 		if f.matches(d) {

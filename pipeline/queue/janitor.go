@@ -88,7 +88,7 @@ func (q *Queue) tidy(ctx context.Context) error {
 	}
 	q.metrics.show(s)
 	q.warnAge(s)
-	return errors.Join(q.purgeSettled(ctx, l), q.dropOldDead(ctx, l), q.wakeOverdue(ctx, l))
+	return errors.Join(q.purgeSettled(ctx, l), q.dropOldDead(ctx, l), q.wakeOverdue(ctx, l), q.sweep(ctx, l))
 }
 
 // warnAge raises the alarm when something unsettled is about to outlive the retention. Nothing happens to it then: the
@@ -299,7 +299,7 @@ func (q *Queue) dropOldDead(ctx context.Context, l *link) error {
 	return scanBy(ctx, l.dead, "mxhook.dead.letter.>", time.Time{}, 16, false, func(m jetstream.Msg) (bool, error) {
 		d, _, err := decodeDead(m.Data())
 		if err != nil {
-			q.cfg.Log.Error("a dead letter cannot be read", "subject", m.Subject(), "error", err)
+			q.unreadableDead(m.Subject(), err)
 			return true, nil
 		}
 		if !d.At.Before(until) {

@@ -10,9 +10,12 @@ import (
 	"time"
 )
 
+// probePrefix begins the name of the file that probeSync writes.
+const probePrefix = "sync-probe-"
+
 // probeSync measures how long this volume takes to write and sync 4 KiB: the median of 15.
 func probeSync(dir string) (time.Duration, error) {
-	f, err := os.CreateTemp(dir, "sync-probe-")
+	f, err := os.CreateTemp(dir, probePrefix)
 	if err != nil {
 		return 0, fmt.Errorf("measure sync latency: %w", err)
 	}

@@ -43,10 +43,13 @@ type Queue struct {
 	storage   atomic.Pointer[storageState]
 	sinceLook atomic.Int64
 	counts    countCache
+	// unreadable are the subjects of dead letters that it was said of.
+	unreadable sync.Map
 
 	// house is held for a round of the janitor, whose memory follows.
 	house       sync.Mutex
 	overdueNext time.Time
+	sweepNext   time.Time
 	overdueFrom [deliveryShards]uint64
 
 	mu     sync.Mutex
@@ -92,6 +95,9 @@ func (q *Queue) open(ctx context.Context) (err error) {
 	start := time.Now()
 	if q.cfg.URL == "" {
 		if q.lock, err = lockDir(q.cfg.Dir); err != nil {
+			return err
+		}
+		if err = removeProbes(q.cfg.Dir); err != nil {
 			return err
 		}
 		if q.syncLatency, err = probeSync(q.cfg.Dir); err != nil {
