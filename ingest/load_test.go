@@ -45,7 +45,7 @@ func serveIdle() {
 // memory before and after.
 func TestIdleConnectionsAreCheap(t *testing.T) {
 	t.Parallel()
-	const connections, limit = 5000, 40 << 10
+	const connections, limit = 5000, memoryFactor * 40 << 10
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), idleServerEnv+"=1")
 	stdin, err := cmd.StdinPipe()
