@@ -129,7 +129,7 @@ func (d *dialogSettings) apply(t *testing.T, o *Options, listener net.Listener, 
 	o.Limits, o.Timeouts, o.Policy, o.Spool = d.limits, d.timeouts, d.policy, d.spool
 	o.Policy.Resolver = &d.dns
 	if o.Policy.Greylist.Delay > 0 {
-		o.Policy.Greylist.Memory = NewLocalMemory(nil)
+		o.Policy.Greylist.Memory = newLocalMemory(nil)
 	}
 	if d.callout > 0 {
 		d.live.Callout = &Callout{URL: "http://callout.example/", AcceptOnFailure: d.callout == 999}

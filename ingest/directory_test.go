@@ -278,7 +278,7 @@ func TestLimiterIsBounded(t *testing.T) {
 func TestGreylistLetsReturningClientsThrough(t *testing.T) {
 	t.Parallel()
 	clock := newTestClock()
-	g := Greylist{Delay: 5 * time.Minute, Memory: NewLocalMemory(clock.now)}.withDefaults()
+	g := Greylist{Delay: 5 * time.Minute, Memory: newLocalMemory(clock.now)}.withDefaults()
 	step := func(want bool, network, from, to string) {
 		t.Helper()
 		wait, err := g.wait(t.Context(), network, from, to, clock.now())

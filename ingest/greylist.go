@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -82,47 +81,4 @@ func (g *Greylist) wait(ctx context.Context, network, from, to string, now time.
 func hashKey(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:16])
-}
-
-// LocalMemory is a GreylistMemory of one process, bounded in entries. What it holds is lost with the process, which
-// makes unknown clients wait once more.
-type LocalMemory struct {
-	now func() time.Time
-
-	mu      sync.Mutex
-	entries *aging[string, remembered]
-}
-
-type remembered struct{ at, until time.Time }
-
-// maxRemembered bounds a LocalMemory; an entry takes about 200 bytes.
-const maxRemembered = 200_000
-
-// NewLocalMemory returns an empty memory. now nil means time.Now.
-func NewLocalMemory(now func() time.Time) *LocalMemory {
-	if now == nil {
-		now = time.Now
-	}
-	return &LocalMemory{now: now, entries: newAging[string, remembered](40*24*time.Hour, maxRemembered)}
-}
-
-// Get implements GreylistMemory.
-func (m *LocalMemory) Get(_ context.Context, key string) (time.Time, bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := m.now()
-	e, ok := m.entries.get(key, now)
-	if !ok || now.After(e.until) {
-		return time.Time{}, false, nil
-	}
-	return e.at, true, nil
-}
-
-// Put implements GreylistMemory.
-func (m *LocalMemory) Put(_ context.Context, key string, at time.Time, keep time.Duration) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := m.now()
-	m.entries.put(key, remembered{at, now.Add(keep)}, now)
-	return nil
 }
