@@ -20,6 +20,7 @@ func handOut(t *testing.T, q *Queue, messages, times int) {
 	t.Helper()
 	for range times {
 		seen := 0
+		var held []jetstream.Msg
 		eventually(t, "all are handed out", func() bool {
 			for _, c := range q.link.Load().parse() {
 				batch, err := c.FetchNoWait(messages)
@@ -28,11 +29,14 @@ func handOut(t *testing.T, q *Queue, messages, times int) {
 				}
 				for m := range batch.Messages() {
 					seen++
-					defer m.Nak() //nolint:errcheck // the next hand-out tells
+					held = append(held, m)
 				}
 			}
 			return seen >= messages
 		})
+		for _, m := range held {
+			m.Nak() //nolint:errcheck // the next hand-out tells
+		}
 	}
 }
 
