@@ -125,6 +125,7 @@ func TestPostfixSends(t *testing.T) {
 // configuration directory. Settings are lines of main.cf.
 func startPostfix(t *testing.T, addr string, settings ...string) string {
 	t.Helper()
+	needRoot(t)
 	// Postfix's processes run as another user, who must get through every folder above.
 	dir, err := os.MkdirTemp("", "mxhook-postfix-")
 	if err != nil {

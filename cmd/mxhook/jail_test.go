@@ -22,6 +22,7 @@ type jail struct {
 // newJail puts the programs (paths inside of .cache/debian) and the libraries that they need into a jail.
 func newJail(t *testing.T, programs ...string) jail {
 	t.Helper()
+	needRoot(t)
 	dir, err := os.MkdirTemp("", "mxhook-jail-") // others than root must get through every folder above
 	if err != nil {
 		t.Fatal(err)
@@ -170,4 +171,12 @@ func within(t *testing.T, cmd *exec.Cmd) string {
 		t.Fatalf("%s: %v\n%s", fmt.Sprint(cmd.Args), err, out)
 	}
 	return string(out)
+}
+
+// needRoot fails a test that runs a mail server of its own, which nobody but root may do.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test runs a mail server of its own, which takes root: sudo make test")
+	}
 }
