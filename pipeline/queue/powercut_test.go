@@ -62,7 +62,7 @@ func powerCut(t *testing.T, durability string) (acked, lost int) {
 	if err := os.WriteFile(disk, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(disk, 1<<30); err != nil {
+	if err := os.Truncate(disk, 4<<30); err != nil {
 		t.Fatal(err)
 	}
 	command(t, "mkfs.ext4", "-q", "-F", disk)
