@@ -61,7 +61,7 @@ backend mxhook
   server one %s %s check inter 100ms
 `, front, back, option))
 	daemon(t, exec.Command("../../.cache/debian/usr/sbin/haproxy", "-db", "-f", conf))
-	waitUntil(t, "HAProxy", func() bool {
+	apptest.WaitUntil(t, "HAProxy", func() bool {
 		conn, err := net.Dial("tcp", front)
 		if err != nil {
 			return false

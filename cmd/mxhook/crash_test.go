@@ -55,9 +55,6 @@ func (l *ledger) missing(e *apptest.Endpoint, sinks ...string) []string {
 
 // Every mail that was answered 250 is delivered, however often the process is killed in the middle of the load.
 func TestKillNineInMidLoadLosesNothing(t *testing.T) {
-	if testing.Short() {
-		t.Log("a short run kills twice")
-	}
 	endpoint := apptest.NewEndpoint(t)
 	endpoint.Forget()
 	p := apptest.NewProcess(t, apptest.Build(t), apptest.Options{Endpoint: endpoint})

@@ -28,7 +28,7 @@ func (f *apiFlags) add(cmd *cobra.Command) {
 	p.StringVarP(&f.config, "config", "c", "", "configuration file of the running instance")
 }
 
-// address returns where the ops listener is.
+// client returns a client of the running instance that the flags, the environment or the configuration name.
 func (f *apiFlags) client() (*console.Client, error) {
 	addr, token := f.api, f.token
 	if token == "" {

@@ -268,7 +268,7 @@ action "out" relay host smtp+tls://%s helo relay.example.org
 match from local for any action "out"
 `, i.SMTP()))
 	said := daemon(t, j.command("/usr/sbin/smtpd", "-d", "-f", "/etc/smtpd.conf"))
-	waitUntil(t, "OpenSMTPD's socket", func() bool {
+	apptest.WaitUntil(t, "OpenSMTPD's socket", func() bool {
 		_, err := os.Stat(j.dir + "/var/run/smtpd.sock")
 		return err == nil || strings.Contains(said(), "Exiting")
 	})

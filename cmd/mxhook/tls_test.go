@@ -103,7 +103,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 			accepted.Add(1)
 			_ = c.Quit()
 		}
-		waitUntil(t, "mail under load", func() bool { return accepted.Load() > before+10 })
+		apptest.WaitUntil(t, "mail under load", func() bool { return accepted.Load() > before+10 })
 	}
 	close(stop)
 	wg.Wait()
@@ -127,10 +127,10 @@ func TestHangupReloadsCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Signal(syscall.SIGHUP)
-	waitUntil(t, "a line about the broken file", func() bool { return strings.Contains(p.Log(), "cannot be used") })
+	apptest.WaitUntil(t, "a line about the broken file", func() bool { return strings.Contains(p.Log(), "cannot be used") })
 	ca.WritePair(dir, "mx", 90*24*time.Hour, "mx.example.com")
 	p.Signal(syscall.SIGHUP)
-	waitUntil(t, "the new certificate", func() bool {
+	apptest.WaitUntil(t, "the new certificate", func() bool {
 		c, serial, err := startTLS(ca, p.SMTP())
 		if err != nil {
 			t.Fatal(err)
@@ -142,20 +142,4 @@ func TestHangupReloadsCertificates(t *testing.T) {
 		t.Error(err)
 	}
 	_ = c.Quit()
-}
-
-// waitUntil asks again and again, and fails the test when the answer is not true within half a minute.
-func waitUntil(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited half a minute for %s", what)
-		}
-	}
 }

@@ -55,7 +55,7 @@ func TestACMEGetsAndRenewsCertificates(t *testing.T) {
 				t.Fatal(err)
 			}
 			var first, other shownLeaf
-			wait(t, "the first certificates", func() bool {
+			apptest.WaitUntil(t, "the first certificates", func() bool {
 				first, other = k.serial(t, "mx.example.com"), k.serial(t, "mx2.example.com")
 				return strings.HasPrefix(first.issuer, "Pebble") && strings.HasPrefix(other.issuer, "Pebble") &&
 					first.name == "mx.example.com" && other.name == "mx2.example.com"
@@ -63,7 +63,7 @@ func TestACMEGetsAndRenewsCertificates(t *testing.T) {
 			if fallback := k.serial(t, ""); !strings.HasPrefix(fallback.issuer, "Pebble") {
 				t.Errorf("a client that names no server gets a certificate by %q", fallback.issuer)
 			}
-			wait(t, "the renewed certificates", func() bool {
+			apptest.WaitUntil(t, "the renewed certificates", func() bool {
 				again, otherAgain := k.serial(t, "mx.example.com"), k.serial(t, "mx2.example.com")
 				if !strings.HasPrefix(again.issuer, "Pebble") || again.name != first.name || otherAgain.name != other.name {
 					t.Fatalf("while certificates are renewed clients get %+v and %+v", again, otherAgain)
@@ -98,21 +98,6 @@ func (k keeper) serial(t *testing.T, serverName string) shownLeaf {
 	}
 	leaf := client.ConnectionState().PeerCertificates[0]
 	return shownLeaf{strings.Join(leaf.DNSNames, " "), leaf.Issuer.CommonName, leaf.SerialNumber.String()}
-}
-
-func wait(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited half a minute for %s", what)
-		}
-	}
 }
 
 func TestACMESaysWhatIsWrongWithItsFiles(t *testing.T) {

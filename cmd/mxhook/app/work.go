@@ -111,7 +111,8 @@ func (ws *workers) adjust(g *generation) {
 		return
 	}
 	// A first attempt holds its processor until the endpoint has answered, and a sink holds at most `concurrency` of them: with
-	// that many more than the workers that were asked for, a hanging sink never keeps another's mail waiting.
+	// that many more than the workers that were asked for, a hanging sink does not keep another's mail waiting,
+	// as long as limits.memory has room for the messages that its attempts hold.
 	n := g.config.Workers()
 	wanted := map[string]bool{}
 	for _, out := range g.outlets {

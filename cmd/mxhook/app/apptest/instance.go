@@ -47,7 +47,7 @@ type Options struct {
 	Zones map[string]mockdns.Zone
 	// Dir is where the configuration and the data are; "": a directory of the test.
 	Dir string
-	// Resolver replaces the DNS (Instance only).
+	// App changes what the app is made of; an Instance only.
 	App func(*app.Options)
 	// Command changes the command before it is started (Process only).
 	Command func(*exec.Cmd)
@@ -178,6 +178,12 @@ func (i *Instance) WaitDead(t testing.TB, n int, most time.Duration) []console.D
 		dead := i.Dead(t)
 		return dead, len(dead) >= n
 	})
+}
+
+// WaitUntil asks again and again until the answer is yes, and fails the test when that takes longer than half a minute.
+func WaitUntil(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	poll(t, 30*time.Second, what, func() (bool, bool) { ok := done(); return ok, ok })
 }
 
 // poll asks again and again until the answer is right, and fails the test when that takes longer than most.
