@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -213,35 +212,6 @@ func TestMessageIDsIncrease(t *testing.T) {
 			t.Fatalf("%q after %q: %v", id, last, err)
 		}
 		last = id
-	}
-}
-
-// concreteSpool is a Backend: its Begin returns a concrete type, which is nil beside an error.
-type concreteSpool struct{ memorySpool }
-
-func (s *concreteSpool) Begin(ctx context.Context, env pipeline.Envelope) (*memoryWriter, error) {
-	w, err := s.memorySpool.Begin(ctx, env)
-	if err != nil {
-		return nil, err
-	}
-	return w.(*memoryWriter), nil
-}
-
-func TestSpoolOf(t *testing.T) {
-	t.Parallel()
-	backend := &concreteSpool{}
-	spool := SpoolOf(backend)
-	w, err := spool.Begin(context.Background(), pipeline.Envelope{ID: "x"})
-	if err != nil || w.Commit(context.Background()) != nil || len(backend.messages()) != 1 {
-		t.Errorf("not stored: %v", err)
-	}
-	down := errors.New("down")
-	backend.begin, backend.admit = failWith(down), failWith(down)
-	if w, err := spool.Begin(context.Background(), pipeline.Envelope{}); w != nil || !errors.Is(err, down) {
-		t.Errorf("writer %v, error %v", w, err)
-	}
-	if err := spool.Admit(context.Background(), 1); !errors.Is(err, down) {
-		t.Errorf("error %v", err)
 	}
 }
 

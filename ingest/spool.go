@@ -30,29 +30,6 @@ type Writer interface {
 	Abort()
 }
 
-// Backend is a Spool whose Begin returns a concrete type.
-type Backend[W Writer] interface {
-	Admit(ctx context.Context, size int64) error
-	Begin(ctx context.Context, env pipeline.Envelope) (W, error)
-}
-
-// SpoolOf makes a Spool of a Backend, so that a package can be one without importing this one.
-func SpoolOf[W Writer](b Backend[W]) Spool { return backendSpool[W]{b} }
-
-type backendSpool[W Writer] struct{ backend Backend[W] }
-
-func (s backendSpool[W]) Admit(ctx context.Context, size int64) error {
-	return s.backend.Admit(ctx, size)
-}
-
-func (s backendSpool[W]) Begin(ctx context.Context, env pipeline.Envelope) (Writer, error) {
-	w, err := s.backend.Begin(ctx, env)
-	if err != nil {
-		return nil, err // not a W that is nil inside an interface that is not
-	}
-	return w, nil
-}
-
 // spoolReply turns an error of the spool into what the client hears. It is never a 5xx: whatever the spool's trouble
 // is, it is not the message's fault.
 func spoolReply(err error) *Reply {

@@ -339,5 +339,9 @@ func (s *spool) Begin(ctx context.Context, env pipeline.Envelope) (ingest.Writer
 	if err != nil {
 		return nil, err
 	}
-	return q.Begin(ctx, env)
+	w, err := q.Begin(ctx, env)
+	if err != nil {
+		return nil, err // not a nil *queue.Writer inside an interface that is not nil
+	}
+	return w, nil
 }
