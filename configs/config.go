@@ -127,7 +127,7 @@ type SMTPTimeouts struct {
 	Session    Duration `yaml:"session"`
 }
 
-// Domain is a domain that mail is taken for.
+// Domain is a domain that mail is taken for. DMARC is "accept" or "reject".
 type Domain struct {
 	Domain         string   `yaml:"domain"`
 	Recipients     []string `yaml:"recipients"`
@@ -138,7 +138,14 @@ type Domain struct {
 	Callout        Callout  `yaml:"callout"`
 	Quota          int      `yaml:"quota"`
 	Guard          Guard    `yaml:"guard"`
+	DMARC          string   `yaml:"dmarc"`
 }
+
+// What Domain.DMARC says: whether a policy of reject is honoured.
+const (
+	DMARCAccept = "accept"
+	DMARCReject = "reject"
+)
 
 // DNS is how names are resolved; no Servers means those of the system.
 type DNS struct {

@@ -71,8 +71,8 @@ func defaultPolicy() Policy {
 
 func defaultDomain() Domain {
 	return Domain{
-		TagSeparator: "+",
-		Callout:      Callout{Timeout: Duration(5 * time.Second), Cache: Duration(10 * time.Minute), NegativeCache: Duration(time.Minute)},
+		TagSeparator: "+", DMARC: DMARCAccept,
+		Callout: Callout{Timeout: Duration(5 * time.Second), Cache: Duration(10 * time.Minute), NegativeCache: Duration(time.Minute)},
 	}
 }
 
@@ -168,6 +168,7 @@ func (c *checker) liveRecipients(key string, d *Domain) {
 			c.add(key+".recipients_file", "the file cannot be read: %v", err)
 		}
 	}
+	c.oneOf(key+".dmarc", d.DMARC, DMARCAccept, DMARCReject)
 	between(c, key+".quota", d.Quota, 0, 10_000_000)
 	between(c, key+".guard.new", d.Guard.New, 0, 1_000_000)
 	if d.Callout.URL == "" {

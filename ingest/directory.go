@@ -132,6 +132,14 @@ func (d *Directory) enliven(c Domain) error {
 	return nil
 }
 
+// Configured returns the name, as it was configured, of the domain that decides about a domain; "" when there is none.
+func (d *Directory) Configured(domain string) string {
+	if dom := d.domains.domainOf(domain); dom != nil {
+		return dom.name
+	}
+	return ""
+}
+
 // Accepts implements Recipients.
 func (d *Directory) Accepts(ctx context.Context, rcpt Address) (pipeline.Recipient, error) {
 	f, err := d.domains.find(rcpt)
@@ -171,7 +179,7 @@ func (d *Directory) Stored(_ context.Context, rcpts []pipeline.Recipient) {
 	now := d.now()
 	for i := range rcpts {
 		r := &rcpts[i]
-		if dom := d.domains.domainOf(r.Domain); dom != nil && !isPostmaster(r.Local) {
+		if dom := d.domains.domainOf(r.Domain); dom != nil && !IsPostmaster(r.Local) {
 			dom.live.quota.allow(dom.recipients.fold(r.Local)+"@"+r.Domain, now)
 		}
 	}

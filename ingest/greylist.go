@@ -41,7 +41,7 @@ func (g Greylist) withDefaults() Greylist {
 // greylisted reports whether a recipient has to wait.
 func (s *session) greylisted(ctx context.Context, rcpt Address) bool {
 	g := &s.srv.admission.Greylist
-	if g.Delay == 0 || s.exempt || isPostmaster(rcpt.Local) {
+	if g.Delay == 0 || s.exempt || IsPostmaster(rcpt.Local) {
 		return false
 	}
 	wait, err := g.wait(ctx, keysOf(s.client.IP).network.String(), s.tx.reversePath.String(), rcpt.String(), s.srv.opts.Now())

@@ -150,7 +150,7 @@ func (s *session) rcptPolicy(ctx context.Context, rcpt Address) *Reply {
 		return nil
 	case !s.srv.admission.recipients.allow(s.clientKey(), time.Now()):
 		return replyRecipientRate
-	case isPostmaster(rcpt.Local):
+	case IsPostmaster(rcpt.Local):
 		return nil
 	}
 	return s.judge(ctx)

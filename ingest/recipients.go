@@ -76,6 +76,7 @@ type Domains struct {
 
 // domain is a compiled Domain.
 type domain struct {
+	name       string // as it was configured
 	separator  string
 	recipients *localPatterns
 	blocked    *localPatterns
@@ -138,7 +139,7 @@ func (d *Domains) add(c Domain) error {
 
 func compileDomain(c Domain) (*domain, error) {
 	compiled := &domain{
-		separator:  c.TagSeparator,
+		name: c.Name, separator: c.TagSeparator,
 		recipients: newLocalPatterns(c.CaseSensitive, len(c.Recipients)), blocked: newLocalPatterns(c.CaseSensitive, len(c.Blocked)),
 	}
 	compiled.recipients.all = len(c.Recipients) == 0 && c.File == "" && c.Callout == nil
@@ -202,7 +203,7 @@ func (d *Domains) find(rcpt Address) (found, error) {
 	local, tag := dom.split(rcpt.Local)
 	f := found{
 		recipient: pipeline.Recipient{Address: rcpt.String(), Local: local, Tag: tag, Domain: name},
-		domain:    dom, whole: rcpt.Local, postmaster: isPostmaster(local),
+		domain:    dom, whole: rcpt.Local, postmaster: IsPostmaster(local),
 	}
 	if !f.postmaster {
 		if _, blocked := dom.blocked.match(rcpt.Local, local); blocked || dom.blocked.all {
@@ -241,5 +242,5 @@ func (d *domain) split(local string) (base, tag string) {
 	return local, ""
 }
 
-// isPostmaster reports whether it is the local part that is accepted everywhere (RFC 5321 4.5.1).
-func isPostmaster(local string) bool { return strings.EqualFold(local, "postmaster") }
+// IsPostmaster reports whether a local part is the one that is accepted everywhere (RFC 5321 4.5.1).
+func IsPostmaster(local string) bool { return strings.EqualFold(local, "postmaster") }

@@ -131,9 +131,9 @@ func TestS3ErrorsOfTheSpoolAreTransientAndSecret(t *testing.T) {
 		"begin":  func(s *memorySpool) { s.begin = failWith(secret) },
 		"write":  func(s *memorySpool) { s.write = failWith(secret) },
 		"commit": func(s *memorySpool) { s.commit = failWith(secret) },
-		// A spool has no business with replies; one that returns a 5xx does not get it through.
+		// Only Commit, which has seen the whole message, may refuse it.
 		"reply": func(s *memorySpool) {
-			s.commit = failWith(fmt.Errorf("x: %w", &Reply{Code: 554, Status: "5.0.0", Text: "hunter2"}))
+			s.write = failWith(fmt.Errorf("x: %w", &Reply{Code: 554, Status: "5.0.0", Text: "hunter2"}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -155,6 +155,52 @@ func TestS3ErrorsOfTheSpoolAreTransientAndSecret(t *testing.T) {
 				t.Errorf("the log does not say why:\n%s", log)
 			}
 		})
+	}
+}
+
+// The refusal of a whole message, or for some recipients, counts as one: it never becomes the 421 of too many errors,
+// which would leave recipients without their replies.
+func TestRefusalsOfCommitReachEveryRecipient(t *testing.T) {
+	t.Parallel()
+	refusal := &Reply{Code: 550, Status: "5.7.26", Text: "no", Reason: "dmarc"}
+	some := &Refused{Replies: map[string]*Reply{}}
+	var lines, want []string
+	for n := range 60 {
+		address, reply := fmt.Sprintf("r%d@example.com", n), "250 2.0.0 Ok*"
+		if n%3 > 0 {
+			some.Replies[address], reply = refusal, "550 5.7.26 no"
+		}
+		lines, want = append(lines, "RCPT TO:<"+address+">"), append(want, reply)
+	}
+	spool := &memorySpool{}
+	s := serverFor(t, func(o *Options) {
+		o.Spool, o.Listeners[0].Protocol, o.Limits.Errors = spool, ProtocolLMTP, 20
+	})
+	p := s.dial()
+	p.expect("220 *")
+	p.send("LHLO client.example.org")
+	p.expectEHLO()
+	for _, commit := range []error{some, fmt.Errorf("judged: %w", refusal)} {
+		spool.commit = failWith(commit)
+		p.send("MAIL FROM:<>")
+		p.expect("250 *")
+		for _, line := range lines {
+			p.send(line)
+			p.expect("250 *")
+		}
+		p.send("DATA")
+		p.expect("354 *")
+		p.send("text", ".")
+		for n := range lines {
+			if commit == error(some) {
+				p.expect(want[n])
+			} else {
+				p.expect("550 5.7.26 no")
+			}
+		}
+	}
+	if log := s.log.String(); !strings.Contains(log, "refused for 40 recipients") {
+		t.Errorf("the log:\n%s", log)
 	}
 }
 

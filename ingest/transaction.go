@@ -1,9 +1,12 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"mxhook/pipeline"
@@ -17,7 +20,7 @@ type transaction struct {
 	recipients  []pipeline.Recipient
 	asking      *Transaction // nil before the first recipient
 	asked       int          // RCPT commands
-	accepted    int          // RCPT commands that got a 250
+	accepted    []string     // addresses of the RCPT commands that got a 250, in their order
 	deferred    int          // RCPT commands that got a 4xx from Recipients
 
 	size       int64 // as declared, 0 without
@@ -40,7 +43,7 @@ type transaction struct {
 
 // add keeps a recipient, once.
 func (t *transaction) add(rcpt pipeline.Recipient) {
-	t.accepted++
+	t.accepted = append(t.accepted, rcpt.Address)
 	for i := range t.recipients {
 		if t.recipients[i].Address == rcpt.Address {
 			return
@@ -97,7 +100,7 @@ func (s *session) begin(ctx context.Context) {
 	// Commit comes on top of the transfer and has a limit of its own.
 	ctx, tx.cancel = context.WithTimeout(ctx, timeouts.Transfer+2*timeouts.Spool)
 	patience := time.AfterFunc(timeouts.Spool, tx.cancel)
-	w, err := s.srv.opts.Spool.Begin(ctx, s.envelope())
+	w, err := s.srv.opts.Spool.Begin(s.asking(ctx), s.envelope())
 	if !patience.Stop() && err == nil {
 		w.Abort()
 		err = context.DeadlineExceeded
@@ -138,35 +141,61 @@ func (s *session) finish(ctx context.Context) {
 	if r := tx.lines.end(); r != nil && tx.failed == nil {
 		tx.fail(r, nil)
 	}
+	var refused *Refused
 	if tx.failed == nil {
 		ctx, cancel := context.WithTimeout(ctx, s.srv.opts.Timeouts.Spool)
 		defer cancel()
 		w := tx.writer
 		tx.writer = nil // it is over for the writer, also when Commit panics
-		if err := w.Commit(ctx); err != nil {
-			tx.fail(spoolReply(err), fmt.Errorf("commit a message: %w", err))
+		if err := w.Commit(ctx); err != nil && !(s.lst.lmtp && errors.As(err, &refused)) {
+			tx.fail(commitReply(err))
 		}
 	}
 	s.srv.metrics.finalReply.Observe(time.Since(start).Seconds())
-	r, n := tx.failed, s.finalReplies()
-	if r == nil {
-		if c, ok := s.srv.opts.Recipients.(Counter); ok {
-			c.Stored(s.asking(ctx), tx.recipients)
-		}
-		s.srv.metrics.bytes.Add(float64(tx.received))
-		s.idle, s.errors = 0, 0
-		r = replyQueued(tx.id)
+	if tx.failed != nil {
+		n := s.finalReplies()
+		s.end(tx.failed, "", tx.cause)
+		s.replies(tx.failed, n)
+	} else {
+		s.stored(ctx, refused)
 	}
-	s.end(r, "", tx.cause)
-	s.replies(r, n)
 	_ = s.wire.flush()
 }
 
+// stored tells of a message that is durable, for all recipients but those that were refused.
+func (s *session) stored(ctx context.Context, refused *Refused) {
+	tx, why := s.tx, ""
+	if refused != nil {
+		why = refused.Error()
+		tx.recipients = slices.DeleteFunc(tx.recipients, func(r pipeline.Recipient) bool { return refused.Replies[r.Address] != nil })
+	}
+	if c, ok := s.srv.opts.Recipients.(Counter); ok {
+		c.Stored(s.asking(ctx), tx.recipients)
+	}
+	s.srv.metrics.bytes.Add(float64(tx.received))
+	s.idle, s.errors = 0, 0
+	queued, n := replyQueued(tx.id), s.finalReplies()
+	s.end(queued, why, nil)
+	if refused == nil {
+		s.replies(queued, n)
+		return
+	}
+	// Not by reply: these refusals are about one message, and none of the replies may become a 421.
+	s.due = false
+	for _, address := range tx.accepted {
+		r := cmp.Or(refused.Replies[address], queued)
+		if r != queued {
+			s.srv.refused(s.log, r, tx.id, nil)
+		}
+		s.wire.write(r.line())
+	}
+}
+
 // finalReplies is how many replies follow the end of the data: one, or with LMTP one for each RCPT that got a 250, in
-// their order (RFC 2033 4.2). They are all the same, because the queue takes a message as a whole.
+// their order (RFC 2033 4.2).
 func (s *session) finalReplies() int {
 	if s.lst.lmtp {
-		return s.tx.accepted
+		return len(s.tx.accepted)
 	}
 	return 1
 }

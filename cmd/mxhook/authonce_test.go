@@ -1,9 +1,7 @@
 package main
 
 import (
-	"io"
 	"net/http"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -32,16 +30,7 @@ rules: [{name: all, to: [hook, second]}]`, 1)
 		t.Fatal(err)
 	}
 	i.Endpoint.WaitCount(t, 3, 30*time.Second)
-	resp, err := http.Get(i.Ops() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := regexp.MustCompile(`(?m)^mxhook_auth_seconds_count .*$`).FindString(string(text)); got != "mxhook_auth_seconds_count 1" {
-		t.Errorf("%q", got)
+	if got := metric(t, i, "mxhook_auth_seconds_count"); got != "mxhook_auth_seconds_count 1" {
+		t.Error(got)
 	}
 }

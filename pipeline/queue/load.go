@@ -144,6 +144,8 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 		Envelope: s.Envelope.envelope(),
 		Raw:      raw,
 		SHA256:   want,
+		Auth:     s.Auth,
+		Problems: s.Problems,
 		Ref:      ref(streamName(mailPrefix, s.shard), s.seq),
 	}, nil
 }

@@ -21,6 +21,9 @@ type mailRecord struct {
 	// PartKey and Parts are set for a message in parts: the key in their subject, and their sequences in order.
 	PartKey string   `json:"part_key,omitempty"`
 	Parts   []uint64 `json:"parts,omitempty"`
+	// Auth and Problems are what was found before the message was taken; absent when nobody has looked yet.
+	Auth     *pipeline.AuthResults `json:"auth,omitempty"`
+	Problems []pipeline.Problem    `json:"problems,omitempty"`
 }
 
 // deliveryRecord is a delivery that waits.

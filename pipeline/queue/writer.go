@@ -39,16 +39,18 @@ const (
 // other down, and never block each other. Once half of the room is used, nobody holds more than smallPart, and what
 // clients have sent that stall is stored as a part.
 type Writer struct {
-	mu      sync.Mutex // held by every method, and by flush between them
-	last    time.Time  // of the last octets
-	q       *Queue
-	ctx     context.Context // the transaction's; see Begin
-	env     pipeline.Envelope
-	key     string
-	shard   int
-	subject string
-	started time.Time
-	limit   int64 // the size that the message may have
+	mu       sync.Mutex // held by every method, and by flush between them
+	last     time.Time  // of the last octets
+	q        *Queue
+	ctx      context.Context // the transaction's; see Begin
+	env      pipeline.Envelope
+	auth     *pipeline.AuthResults // as Inspect left it, and problems
+	problems []pipeline.Problem
+	key      string
+	shard    int
+	subject  string
+	started  time.Time
+	limit    int64 // the size that the message may have
 
 	hash  hash.Hash
 	size  int64
@@ -149,20 +151,11 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 	if len(w.parts) > 0 && len(w.buf) > 0 && w.err == nil {
 		w.send()
 	}
-	rec := mailRecord{Size: w.size, SHA256: w.hash.Sum(nil)}
-	if len(w.parts) > 0 {
-		w.waitParts(0)
-		rec.PartKey = w.key
-		for _, p := range w.parts {
-			rec.Parts = append(rec.Parts, p.seq)
-		}
-	}
+	w.waitParts(0)
 	if w.err != nil {
 		return nil, w.err
 	}
-	w.env.Size = w.size
-	rec.Envelope = recordEnvelope(w.env)
-	frame, err := encodeFrame(kindMail, rec, w.buf)
+	frame, err := encodeFrame(kindMail, w.record(), w.buf)
 	if err != nil {
 		w.fail(err)
 		return nil, w.err
@@ -172,6 +165,21 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 		return nil, err
 	}
 	return ack, nil
+}
+
+// record is the head of the message, all of whose parts are stored.
+func (w *Writer) record() mailRecord {
+	w.env.Size = w.size
+	rec := mailRecord{
+		Envelope: recordEnvelope(w.env), Size: w.size, SHA256: w.hash.Sum(nil), Auth: w.auth, Problems: w.problems,
+	}
+	if len(w.parts) > 0 {
+		rec.PartKey = w.key
+		for _, p := range w.parts {
+			rec.Parts = append(rec.Parts, p.seq)
+		}
+	}
+	return rec
 }
 
 // Abort drops the message and what was stored of it. It does nothing after Commit.

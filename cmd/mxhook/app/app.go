@@ -117,14 +117,21 @@ func (a *App) build() error {
 		}
 	}
 	a.current.Store(first)
+	if a.opts.Resolver == nil {
+		if a.opts.Resolver, err = newResolver(a.opts.Config, a.opts.Log, a.registry); err != nil {
+			return err
+		}
+	}
+	auth := newAuth(a.opts, a.registry)
+	a.spool.auth = auth
 	for _, role := range a.opts.Roles {
 		switch role {
 		case RoleIngest:
 			if a.certs, err = configuredCertificates(a.opts, a.registry); err == nil {
-				a.server, err = newServer(a.opts, &front{&a.current, a.opts.Log}, a.spool, a.certs, a.registry)
+				a.server, err = newServer(a.opts, newFront(a.opts, &a.current), a.spool, a.certs, a.registry)
 			}
 		case RoleProcess:
-			a.work, err = newWork(a.opts, &a.current, a.registry)
+			a.work, err = newWork(a.opts, auth, &a.current, a.registry)
 		default:
 			err = fmt.Errorf("no role %q: there are %s and %s", role, RoleIngest, RoleProcess)
 		}
@@ -299,49 +306,4 @@ func (a *App) warnOfOrphans(ctx context.Context, q *queue.Queue) {
 				"sink", sink, "due", waiting.Due, "scheduled", waiting.Scheduled)
 		}
 	}
-}
-
-// spool is the front end's view of the queue: closed until the queue is open.
-type spool struct {
-	mu sync.RWMutex
-	q  *queue.Queue
-}
-
-var errNotOpen = errors.New("the queue is being opened")
-
-func (s *spool) open(q *queue.Queue) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.q = q
-}
-
-func (s *spool) get() (*queue.Queue, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.q == nil {
-		return nil, errNotOpen
-	}
-	return s.q, nil
-}
-
-// Admit implements ingest.Spool.
-func (s *spool) Admit(ctx context.Context, size int64) error {
-	q, err := s.get()
-	if err != nil {
-		return err
-	}
-	return q.Admit(ctx, size)
-}
-
-// Begin implements ingest.Spool.
-func (s *spool) Begin(ctx context.Context, env pipeline.Envelope) (ingest.Writer, error) {
-	q, err := s.get()
-	if err != nil {
-		return nil, err
-	}
-	w, err := q.Begin(ctx, env)
-	if err != nil {
-		return nil, err // not a nil *queue.Writer inside an interface that is not nil
-	}
-	return w, nil
 }

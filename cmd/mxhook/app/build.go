@@ -31,10 +31,7 @@ func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 
 func newServer(o Options, recipients ingest.Recipients, s *spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {
 	c := o.Config
-	policy, err := ingestPolicy(o, s)
-	if err != nil {
-		return nil, err
-	}
+	policy := ingestPolicy(o, s)
 	opts := ingest.Options{
 		Hostname: c.SMTP.Hostname, TLSConfig: certs.config(&c.SMTP.TLS), Recipients: recipients, Spool: s, Log: o.Log, Registerer: registry, Now: o.Now,
 		Listeners: c.IngestListeners(), Limits: c.IngestLimits(), Timeouts: c.IngestTimeouts(), Policy: policy,
@@ -53,20 +50,23 @@ func authOptions(c *configs.Config, resolver msgauth.Resolver, log *slog.Logger)
 	return o
 }
 
+// newAuth makes the stage that finds out who sent a message: for the front end where it has to know, else for the workers.
+func newAuth(o Options, registry prometheus.Registerer) *msgauth.Stage {
+	ao := authOptions(o.Config, o.Resolver, o.Log)
+	ao.Now, ao.Registerer = o.Now, registry
+	return msgauth.New(ao)
+}
+
 // ingestPolicy is what is held against clients, with what it asks.
-func ingestPolicy(o Options, s *spool) (ingest.Policy, error) {
+func ingestPolicy(o Options, s *spool) ingest.Policy {
 	policy := o.Config.IngestPolicy()
 	if policy.Greylist.Delay > 0 {
 		policy.Greylist.Memory = &greylistMemory{spool: s}
 	}
-	if !policy.ReverseDNS && len(policy.DNSLists) == 0 {
-		return policy, nil
+	if policy.ReverseDNS || len(policy.DNSLists) > 0 {
+		policy.Resolver = o.Resolver
 	}
-	var err error
-	if policy.Resolver = o.Resolver; o.Resolver == nil {
-		policy.Resolver, err = newResolver(o.Config, o.Log, nil)
-	}
-	return policy, err
+	return policy
 }
 
 func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Registerer) (msgauth.Resolver, error) {

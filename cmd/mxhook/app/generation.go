@@ -28,6 +28,8 @@ type generation struct {
 	directory *ingest.Directory
 	table     *rules.Table
 	signed    []*rules.SignedAddress
+	// refusing are the domains, as they are configured, that refuse by DMARC.
+	refusing map[string]bool
 	// outlets are nil when nothing is delivered, and plan too.
 	outlets []pipeline.Outlet
 	plan    *pipeline.Plan
@@ -41,6 +43,7 @@ func newGeneration(cfg *configs.Config, previous *generation, o Options, registr
 	if previous != nil {
 		g.number = previous.number + 1
 	}
+	g.refusing = refusingDomains(cfg)
 	var err error
 	if g.table, err = cfg.Table(); err != nil {
 		return nil, fmt.Errorf("compile the rules: %w", err)
@@ -143,7 +146,17 @@ func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt i
 // front is what the front end asks about recipients.
 type front struct {
 	current *atomic.Pointer[generation]
-	log     *slog.Logger
+	// lmtp are the listeners whose clients get a reply for each recipient.
+	lmtp map[string]bool
+	log  *slog.Logger
+}
+
+func newFront(o Options, current *atomic.Pointer[generation]) *front {
+	f := &front{current: current, lmtp: map[string]bool{}, log: o.Log}
+	for _, l := range o.Config.SMTP.Listeners {
+		f.lmtp[l.Name] = l.Protocol == ingest.ProtocolLMTP
+	}
+	return f
 }
 
 // Accepts implements ingest.Recipients. All recipients of a transaction are decided by the generation that decided the
@@ -153,20 +166,43 @@ func (f *front) Accepts(ctx context.Context, rcpt ingest.Address) (pipeline.Reci
 	if t == nil {
 		return pipeline.Recipient{}, errors.New("asked for a recipient outside of a transaction")
 	}
-	g, ok := t.State.(*generation)
+	state, ok := t.State.(*transaction)
 	if !ok {
-		g = f.current.Load()
-		t.State = g
+		state = &transaction{generation: f.current.Load()}
+		t.State = state
 	}
-	r, _, err := g.accepts(ctx, &t.Envelope, rcpt, f.log)
-	return r, err
+	r, _, err := state.accepts(ctx, &t.Envelope, rcpt, f.log)
+	if err != nil {
+		return r, err
+	}
+	refuses := state.refuses(r)
+	if state.decided && state.refusing != refuses && !f.lmtp[t.Envelope.Listener] {
+		return r, replyOtherPolicy
+	}
+	state.decided, state.refusing = true, refuses
+	return r, nil
+}
+
+// transaction is what the front end's recipients have in common: the generation that decides about all of them, and, where
+// there is one reply for all, whether they may be refused by DMARC.
+type transaction struct {
+	*generation
+	decided, refusing bool
+}
+
+// inTransaction returns the state of the transaction that ctx belongs to; nil when no recipient was asked for in it.
+func inTransaction(ctx context.Context) *transaction {
+	t := ingest.TransactionOf(ctx)
+	if t == nil {
+		return nil
+	}
+	state, _ := t.State.(*transaction)
+	return state
 }
 
 // Stored implements ingest.Counter, for the generation that accepted the recipients.
 func (f *front) Stored(ctx context.Context, rcpts []pipeline.Recipient) {
-	if t := ingest.TransactionOf(ctx); t != nil {
-		if g, ok := t.State.(*generation); ok {
-			g.directory.Stored(ctx, rcpts)
-		}
+	if t := inTransaction(ctx); t != nil {
+		t.directory.Stored(ctx, rcpts)
 	}
 }

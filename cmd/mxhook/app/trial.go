@@ -108,5 +108,12 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 	if err := t.stages.Run(ctx, m); err != nil {
 		return rules.Explanation{}, err
 	}
+	if reply := dmarcReply(m.Auth); reply != nil {
+		for _, r := range env.Recipients {
+			if t.generation.refuses(r) {
+				return rules.Explanation{}, fmt.Errorf("recipient %s would be %w at the end of the data: %w", r.Address, ErrRefused, reply)
+			}
+		}
+	}
 	return t.generation.table.Explain(m), nil
 }

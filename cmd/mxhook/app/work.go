@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mxhook/pipeline"
-	"mxhook/pipeline/msgauth"
 	"mxhook/pipeline/parse"
 	"mxhook/pipeline/queue"
 	"mxhook/sinks"
@@ -27,21 +26,12 @@ type work struct {
 	stages   pipeline.Stages
 }
 
-func newWork(o Options, current *atomic.Pointer[generation], registry prometheus.Registerer) (*work, error) {
-	var err error
-	resolver := o.Resolver
-	if resolver == nil {
-		if resolver, err = newResolver(o.Config, o.Log, registry); err != nil {
-			return nil, err
-		}
-	}
+func newWork(o Options, auth pipeline.Stage, current *atomic.Pointer[generation], registry prometheus.Registerer) (*work, error) {
 	w := &work{opts: o, registry: registry, current: current}
+	var err error
 	if w.parse, err = parse.New(parse.Options{Log: o.Log, Metrics: registry}); err != nil {
 		return nil, err
 	}
-	ao := authOptions(o.Config, resolver, o.Log)
-	ao.Now, ao.Registerer = o.Now, registry
-	auth := msgauth.New(ao)
 	w.stages = pipeline.Stages{auth, w.parse}
 	return w, nil
 }
