@@ -6,7 +6,7 @@ VERSION ?= dev
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: test check race vet lint format layers bench build deps tools clean
+.PHONY: test check race vet lint format layers bench fuzz build deps tools clean
 
 # All tests, with the real senders and receivers they need; installs those on Debian.
 test: deps
@@ -45,6 +45,14 @@ $(BIN)/gofumpt:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+# Every fuzz target of a package, FUZZTIME each. Making what it found smaller is cut short: it takes a minute for each
+# input by default, in which nothing new is tried.
+FUZZTIME ?= 10m
+FUZZ ?= ./pipeline/parse
+fuzz:
+	@set -e; for t in $$(go test -list '^Fuzz' $(FUZZ) | grep '^Fuzz'); do \
+		echo "== $$t"; go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $(FUZZ); done
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o mxhook ./cmd/mxhook

@@ -3,6 +3,8 @@ package parse
 import (
 	"strings"
 	"testing"
+
+	"mxhook/pipeline"
 )
 
 func TestStatusIsFoundAmongOtherNumbers(t *testing.T) {
@@ -54,9 +56,10 @@ func TestProseOfPeopleIsNoBounce(t *testing.T) {
 func FuzzDeliveryStatus(f *testing.F) {
 	f.Add([]byte("Reporting-MTA: dns; a\n\nFinal-Recipient: rfc822; b@c\nAction: failed\nStatus: 5.0.0\n\nDiagnostic-Code: smtp; 550 x\n y\nz\n"))
 	f.Add([]byte("<b@example.org>:\n550 no\n\nto: c@example.org failed\n"))
+	addCorpus(f, "dsn", ".eml", func(b []byte) { f.Add(b[pipeline.HeaderEnd(b):]) })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		head := "From: mailer-daemon@example.org\r\nSubject: undelivered\r\n"
-		run(t, newStage(t, Limits{}), append([]byte(head+"\r\n"), b...))
-		run(t, newStage(t, Limits{}), []byte(head+"Content-Type: multipart/report; report-type=delivery-status; boundary=A\r\n\r\n--A\r\nContent-Type: message/delivery-status\r\n\r\n"+string(b)))
+		fuzzMail(t, Limits{}, append([]byte(head+"\r\n"), b...))
+		fuzzMail(t, Limits{}, []byte(head+"Content-Type: multipart/report; report-type=delivery-status; boundary=A\r\n\r\n--A\r\nContent-Type: message/delivery-status\r\n\r\n"+string(b)))
 	})
 }

@@ -1,14 +1,9 @@
 package parse
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -118,25 +113,15 @@ func TestZonesAreFoundByName(t *testing.T) {
 
 func FuzzCalendar(f *testing.F) {
 	f.Add("BEGIN:VCALENDAR\n" + outlookZone + "BEGIN:VEVENT\nDTSTART;TZID=W. Europe Standard Time:20260101T120000\nDURATION:P1DT1H\nEND:VEVENT\nEND:VCALENDAR")
-	outside, err := filepath.Glob(filepath.Join(corpus, "ics", "*.ics"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range outside {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(string(b))
-	}
+	addCorpus(f, "ics", ".ics", func(b []byte) { f.Add(string(b)) })
 	f.Fuzz(func(t *testing.T, s string) {
-		entries, _ := readCalendar(validUTF8(s), "1", "", 20)
-		b, err := json.Marshal(entries)
-		if err != nil || len(entries) > 20 {
-			t.Errorf("%d entries, %v", len(entries), err)
+		entries := fuzzReader(t, len(s), func() []pipeline.CalendarEntry {
+			entries, _ := readCalendar(validUTF8(s), "1", "", 20)
+			return entries
+		})
+		if len(entries) > 20 {
+			t.Errorf("%d entries", len(entries))
 		}
-		if !utf8.ValidString(fmt.Sprintf("%+v", entries)) || strings.Contains(string(b), `\ufffd`) {
-			t.Error("not UTF-8")
-		}
+		fuzzMail(t, Limits{}, []byte("Content-Type: text/calendar\r\n\r\n"+s))
 	})
 }

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"unicode/utf8"
+
+	"mxhook/pipeline"
 )
 
 // TestQuotesAreFoundInManyLanguages has one mail program's way to quote for each language.
@@ -99,14 +100,12 @@ func BenchmarkReplyOfHostileText(b *testing.B) {
 func FuzzReply(f *testing.F) {
 	f.Add("new\n\nOn Sat, Nov 21, 2026 at 10:00 AM Bob\n<bob@example.org> wrote:\n> old\n-- \nAnn\n")
 	f.Add("Von: a\nGesendet: b\nAn: c\nBetreff: d\n-----Original Message-----\nSent from my iPhone")
+	addCorpus(f, "reply", "", func(b []byte) { f.Add(string(b)) })
 	f.Fuzz(func(t *testing.T, s string) {
 		s = validUTF8(s)
-		r := reply(s)
+		r := fuzzReader(t, len(s), func() *pipeline.Reply { return reply(s) })
 		if r == nil {
 			return
-		}
-		if !utf8.ValidString(r.Text + r.Quoted + r.Signature) {
-			t.Error("not UTF-8")
 		}
 		// Nothing but white space may come or go.
 		got := len(strings.Join(strings.Fields(r.Text+" "+r.Quoted+" "+r.Signature), ""))

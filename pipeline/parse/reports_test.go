@@ -119,9 +119,10 @@ func FuzzReports(f *testing.F) {
 	f.Add([]byte(dmarcXML))
 	f.Add([]byte(gzipped(f, dmarcXML)))
 	f.Add([]byte(`{"report-id":"7","policies":[{"policy":{"mx-host":["a"]}}]}`))
+	f.Add([]byte("Feedback-Type: abuse\r\nUser-Agent: a/1\r\nVersion: 1\r\nOriginal-Rcpt-To: <a@b.c>\r\nReported-URI: http://a/\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := newStage(t, Limits{})
-		run(t, s, reportMail("application/gzip", "a!b!1!2.xml.gz", string(b)))
-		run(t, s, reportMail("application/tlsrpt+gzip", "r.json.gz", string(b)))
+		fuzzMail(t, Limits{}, []byte("Content-Type: multipart/report; report-type=feedback-report; boundary=A\r\n\r\n--A\r\nContent-Type: message/feedback-report\r\n\r\n"+string(b)))
+		fuzzMail(t, Limits{}, reportMail("application/gzip", "a!b!1!2.xml.gz", string(b)))
+		fuzzMail(t, Limits{}, reportMail("application/tlsrpt+gzip", "r.json.gz", string(b)))
 	})
 }

@@ -306,9 +306,10 @@ func decodeAll(encoding string, src []byte) []byte {
 	return readAll(d, len(src))
 }
 
-// readAll reads a decoder of n octets to its end. No encoding stands for more octets than it takes.
+// readAll reads a decoder of n octets to its end. No encoding stands for more octets than it takes, but for one at the end
+// of uuencoded lines, whose last blanks may be lost.
 func readAll(d decoder, n int) []byte {
-	out := make([]byte, n)
+	out := make([]byte, n+1)
 	m, err := io.ReadFull(d, out)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		// The decoders have no other errors.

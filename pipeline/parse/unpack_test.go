@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -153,19 +151,7 @@ func TestUuencodedFilesAreUnpacked(t *testing.T) {
 
 func FuzzTNEF(f *testing.F) {
 	f.Add(sampleTNEF(f))
-	outside, err := filepath.Glob(filepath.Join(corpus, "tnef", "*.tnef"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range outside {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		if len(b) < 20<<10 {
-			f.Add(b)
-		}
-	}
+	addCorpus(f, "tnef", ".tnef", func(b []byte) { f.Add(b) })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		files, err := readTNEF(b)
 		total := 0
@@ -176,14 +162,14 @@ func FuzzTNEF(f *testing.F) {
 		if total > 10*len(b)+100 {
 			t.Errorf("%d octets became %d, error %v", len(b), total, err)
 		}
-		run(t, newStage(t, Limits{}), tnefMail(b))
+		fuzzMail(t, Limits{}, tnefMail(b))
 	})
 }
 
 func FuzzUuencode(f *testing.F) {
 	f.Add("begin 644 a\n#0V%T\n`\nend\n")
 	f.Fuzz(func(t *testing.T, s string) {
-		run(t, newStage(t, Limits{}), []byte("\r\n"+s))
-		run(t, newStage(t, Limits{}), []byte("Content-Transfer-Encoding: uuencode\r\n\r\n"+s))
+		fuzzMail(t, Limits{}, []byte("\r\n"+s))
+		fuzzMail(t, Limits{}, []byte("Content-Transfer-Encoding: uuencode\r\n\r\n"+s))
 	})
 }
