@@ -113,6 +113,7 @@ func (c *checker) webhook(key string, s *Sink) {
 			c.add(at, "%s", err)
 		}
 	}
+	c.webhookRest(key+".webhook", w)
 	for i, n := range w.AllowNetworks {
 		if _, err := netip.ParsePrefix(n); err != nil {
 			c.add(fmt.Sprintf("%s.webhook.allow_networks[%d]", key, i), `%q is not a network; write "10.1.0.0/16", and "10.1.2.3/32" for one address`, n)

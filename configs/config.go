@@ -174,15 +174,20 @@ type Retry struct {
 
 // Webhook is an HTTP endpoint. After Load, Secrets holds Secret too, and Sink.Timeout the Timeout that is set here.
 type Webhook struct {
-	URL             string   `yaml:"url"`
-	Secret          Secret   `yaml:"secret"`
-	Secrets         []Secret `yaml:"secrets"`
-	Timeout         Duration `yaml:"timeout"`
-	Headers         []Header `yaml:"headers"`
-	AllowPrivate    bool     `yaml:"allow_private"`
-	AllowNetworks   []string `yaml:"allow_networks"`
-	Raw             bool     `yaml:"raw"`
-	OmitAttachments bool     `yaml:"omit_attachments"`
+	URL             string      `yaml:"url"`
+	Secret          Secret      `yaml:"secret"`
+	Secrets         []Secret    `yaml:"secrets"`
+	OldSecrets      []OldSecret `yaml:"old_secrets"`
+	Auth            ClientAuth  `yaml:"auth"`
+	TLS             ClientTLS   `yaml:"tls"`
+	Proxy           Secret      `yaml:"proxy"`
+	OnStatus        []OnStatus  `yaml:"on_status"`
+	Timeout         Duration    `yaml:"timeout"`
+	Headers         []Header    `yaml:"headers"`
+	AllowPrivate    bool        `yaml:"allow_private"`
+	AllowNetworks   []string    `yaml:"allow_networks"`
+	Raw             bool        `yaml:"raw"`
+	OmitAttachments bool        `yaml:"omit_attachments"`
 	// InlineLimit is the size above which the octets of an attachment are left out; 0 is no limit.
 	InlineLimit Size `yaml:"inline_limit"`
 }

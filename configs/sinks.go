@@ -25,6 +25,7 @@ func (s *Sink) config() sinks.Config {
 			URL: w.URL, Raw: w.Raw, OmitAttachments: w.OmitAttachments, InlineLimit: int64(w.InlineLimit), AllowPrivate: w.AllowPrivate,
 			PermanentStatuses: s.PermanentStatuses,
 		}
+		w.addTo(c.Webhook)
 		for _, secret := range w.Secrets {
 			c.Webhook.Secrets = append(c.Webhook.Secrets, secret.Reveal())
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -133,9 +134,14 @@ func (a *Attempts) judge(out *outlet, d *Delivery, resp Response, err error, sta
 	if err == nil {
 		return nil
 	}
-	d.History = append(d.History, AttemptRecord{
-		Attempt: d.Attempt, At: start.UTC(), Took: took, Status: resp.Status, Reason: err.Error(),
-	})
+	shorten(d)
+	record := AttemptRecord{
+		Attempt: d.Attempt, At: start.UTC(), Took: took, Status: resp.Status, Reason: err.Error(), Answer: resp.Detail,
+	}
+	if resp.Timings != (Timings{}) {
+		record.Timings = &resp.Timings
+	}
+	d.History = append(d.History, record)
 	if extra := len(d.History) - MaxHistory; extra > 0 {
 		d.History = append([]AttemptRecord(nil), d.History[extra:]...)
 	}
@@ -149,6 +155,15 @@ func (a *Attempts) judge(out *outlet, d *Delivery, resp Response, err error, sta
 			d.Attempt, out.Schedule.MaxAge, err))
 	}
 	return Later(err, at)
+}
+
+// shorten cuts the answers of the attempts that were made before.
+func shorten(d *Delivery) {
+	for i := range d.History {
+		if answer := d.History[i].Answer; len(answer) > MaxOldAnswer {
+			d.History[i].Answer = strings.ToValidUTF8(answer[:MaxOldAnswer], "")
+		}
+	}
 }
 
 func (a *Attempts) report(d *Delivery, resp Response, err, verdict error, took time.Duration) {

@@ -61,6 +61,23 @@ type AttemptRecord struct {
 	// Status is what the endpoint said ("503 Service Unavailable"); "" when it said nothing.
 	Status string `json:"status"`
 	Reason string `json:"reason"`
+	// Answer is the start of what the endpoint answered: of the newest attempt all that its Response has, of older ones
+	// at most MaxOldAnswer.
+	Answer string `json:"answer,omitempty"`
+	// Timings is nil when nothing was measured.
+	Timings *Timings `json:"timings,omitempty"`
+}
+
+// MaxOldAnswer bounds AttemptRecord.Answer of all attempts but the newest, in octets.
+const MaxOldAnswer = 1 << 10
+
+// Timings is how long the steps of an attempt took; 0 is a step that did not happen, as on a kept connection. FirstByte
+// is from when there was a connection to the first octet of the answer.
+type Timings struct {
+	DNS       time.Duration `json:"dns,omitempty"`
+	Connect   time.Duration `json:"connect,omitempty"`
+	TLS       time.Duration `json:"tls,omitempty"`
+	FirstByte time.Duration `json:"first_byte,omitempty"`
 }
 
 // DeliveryID derives the stable id of the delivery of a message to a sink.
@@ -68,8 +85,10 @@ func DeliveryID(messageID, sink string) string { return messageID + "." + sink }
 
 // Response is what the endpoint said to one attempt, for log, console and dead letter. It never holds a secret.
 type Response struct {
-	// Status is short ("200 OK", "written"); Detail is the start of the answer, at most 1 KiB, valid UTF-8.
+	// Status is short ("200 OK", "written"); Detail is the start of the answer, at most 16 KiB, valid UTF-8.
 	Status, Detail string
+	// Timings is zero when nothing was measured.
+	Timings Timings
 }
 
 // Sink makes one attempt at a delivery: no retry, no goroutine that outlives the call, no log of its own.

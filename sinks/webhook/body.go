@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"time"
 
 	"mxhook/pipeline"
 )
@@ -36,6 +38,18 @@ type body struct {
 	texts    [][]byte
 	contents []*octets
 	size     int64
+}
+
+// mxhookFormat is the format of our own: payload version 1.
+type mxhookFormat struct{ payload PayloadOptions }
+
+// compose implements format.
+func (f mxhookFormat) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+	b, err := newBody(d, f.payload)
+	if err != nil {
+		return nil, err
+	}
+	return &content{header: http.Header{"Content-Type": {"application/json"}}, open: b.open, size: b.size}, nil
 }
 
 // EncodePayload writes the payload for a delivery, version 1, to w. An error is permanent when it is the delivery's.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -26,6 +27,19 @@ type Options struct {
 	// Secrets sign every request: "whsec_..." (HMAC-SHA256) or "whsk_..." (ed25519; the whole body is then held in
 	// memory). Several are a rotation, at most 8.
 	Secrets []string
+	// OldSecrets sign besides Secrets, each until its time.
+	OldSecrets []OldSecret
+	// Format is what requests look like: see Formats; "" is FormatMXHook. Compat is for those of other services.
+	Format string
+	Compat Compat
+	// Bearer is a token, User and Password are for basic authentication, OAuth2 gets tokens: at most one of the three.
+	Bearer         string
+	User, Password string
+	OAuth2         *OAuth2
+	// Proxy is the http or https address of an HTTP proxy that all requests go through; "" is none.
+	Proxy string
+	// Resolver resolves targets for the address guard when there is a proxy; nil is the system's.
+	Resolver Resolver
 	// Headers are added to every request, at most 64.
 	Headers []Header
 	// Raw puts the mail as received into raw.content.
@@ -36,11 +50,15 @@ type Options struct {
 	InlineLimit int64
 	// PermanentStatuses send a delivery to the dead letters at once, besides 410.
 	PermanentStatuses []int
+	// OnStatus changes what becomes of deliveries by the status of the answer.
+	OnStatus []OnStatus
 	// AllowPrivate switches the address guard off; AllowNetworks lets it pass these networks besides the public internet.
 	AllowPrivate  bool
 	AllowNetworks []netip.Prefix
-	// TLS has the endpoint's CA and our client certificate, where they are not the system's; nil is the default.
-	TLS *tls.Config
+	// TLS is the base of the sink's TLS; nil is the default. CA are the authorities that the endpoint's certificate must
+	// come from, "" those of the system; Certificate and CertificateKey are ours, as a client. All three are PEM.
+	TLS                             *tls.Config
+	CA, Certificate, CertificateKey string
 	// Concurrency is the number of connections (default 16).
 	Concurrency int
 	// ConnectTimeout bounds resolving and connecting, and once more the TLS handshake (default 5 s). ResponseTimeout
@@ -65,6 +83,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = 4 * time.Second
+	}
+	if o.Format == "" {
+		o.Format = FormatMXHook
+	}
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
 	}
 	if o.Version == "" {
 		o.Version = "devel"
@@ -132,15 +156,31 @@ func (o Options) header(user *url.Userinfo) (http.Header, error) {
 		}
 		h.Add(name, f.Value)
 	}
-	if user != nil {
-		if h.Get("Authorization") != "" {
-			return nil, errors.New("url has user information and headers has Authorization: remove one of them")
+	credentials := 0
+	for _, given := range []bool{user != nil, h.Get("Authorization") != "", o.Bearer != "", o.User != "" || o.Password != "", o.OAuth2 != nil} {
+		if given {
+			credentials++
 		}
-		password, _ := user.Password()
-		r := http.Request{Header: h}
-		r.SetBasicAuth(user.Username(), password)
 	}
-	h.Set("Content-Type", "application/json")
+	if credentials > 1 {
+		return nil, errors.New("user information in url, Authorization in headers, bearer, user and oauth2 exclude each other: remove one of them")
+	}
+	r := http.Request{Header: h}
+	switch {
+	case user != nil:
+		password, _ := user.Password()
+		r.SetBasicAuth(user.Username(), password)
+	case o.User != "" || o.Password != "":
+		if strings.Contains(o.User, ":") {
+			return nil, errors.New("user: a colon cannot be in it (RFC 7617 2)")
+		}
+		r.SetBasicAuth(o.User, o.Password)
+	case o.Bearer != "":
+		if !httpguts.ValidHeaderFieldValue(o.Bearer) {
+			return nil, errors.New("bearer: has control characters")
+		}
+		h.Set("Authorization", "Bearer "+o.Bearer)
+	}
 	h.Set("User-Agent", "mxhook/"+o.Version)
 	return h, nil
 }
@@ -157,11 +197,6 @@ func reserved(canonicalName string) bool {
 }
 
 func (o Options) checkRest() error {
-	for _, status := range o.PermanentStatuses {
-		if status < 300 || status > 599 {
-			return fmt.Errorf("permanent_statuses: %d is not a status of failure (300 to 599)", status)
-		}
-	}
 	for _, p := range o.AllowNetworks {
 		if !p.IsValid() {
 			return errors.New("allow_networks: write networks as 10.1.0.0/16")

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,25 +14,26 @@ import (
 
 // maxDetail bounds pipeline.Response.Detail, maxAnswer what is read of an answer before its connection is given up.
 const (
-	maxDetail = 1 << 10
+	maxDetail = 16 << 10
 	maxAnswer = 64 << 10
 )
 
 // maxRetryAfter bounds what an endpoint may ask for; no schedule is longer.
 const maxRetryAfter = 30 * 24 * time.Hour
 
-// outcome judges an answer: nil for any 2xx; Permanent for 410 (Gone) and the configured statuses; RetryAfter where the
-// endpoint asked for a delay; else a transient error. target is where the request went.
-func outcome(target *url.URL, resp *http.Response, permanent []int, now time.Time) error {
+// outcome judges an answer by the action for its status: nil for success, Permanent for a dead letter, RetryAfter where
+// the endpoint asked for a delay; else a transient error. target is where the request went.
+func outcome(target *url.URL, resp *http.Response, actions *statusTable, now time.Time) error {
 	code := resp.StatusCode
-	if code >= 200 && code <= 299 {
+	action := actions.of(code)
+	if action == Success {
 		return nil
 	}
 	err := fmt.Errorf("endpoint answered %s", statusText(code))
 	if code >= 300 && code <= 399 {
 		err = fmt.Errorf("%w%s", err, redirectText(target, resp.Header.Get("Location")))
 	}
-	if code == http.StatusGone || slices.Contains(permanent, code) {
+	if action == DeadLetter {
 		return pipeline.Permanent(err)
 	}
 	if d := retryAfter(resp.Header.Get("Retry-After"), now); d > 0 {

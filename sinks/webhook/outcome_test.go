@@ -144,7 +144,7 @@ func TestRedactorCutsSecretsInEveryForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRedactor(o, target, user)
+	r := newRedactor(o, target, user, nil)
 	for _, secret := range []string{
 		testSecret, strings.TrimPrefix(testSecret, "whsec_"), "p/ss wörd", "p%2Fss%20w%C3%B6rd", "p%2Fss+w%C3%B6rd", `p\/ss wörd`,
 		"token=a%2Bb%26c%3D&v=2", "a+b&c=", "a%2Bb%26c%3D", `abc/def"ghi`, `abc/def\"ghi`, "T024BE7LD1234567",

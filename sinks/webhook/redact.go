@@ -17,7 +17,7 @@ const minSecret = 4
 // newRedactor returns a replacer that cuts everything secret of a sink out of a text: its secrets, the values of its
 // header fields, user information, path segments and query of its URL, each also as it looks in a URL, in base64 (basic
 // authentication) and in JSON. Endpoints do echo requests in their answers.
-func newRedactor(o Options, target *url.URL, user *url.Userinfo) *strings.Replacer {
+func newRedactor(o Options, target *url.URL, user *url.Userinfo, proxy *url.URL) *strings.Replacer {
 	var secrets []string
 	for _, s := range o.Secrets {
 		_, key, _ := strings.Cut(s, "_")
@@ -29,10 +29,22 @@ func newRedactor(o Options, target *url.URL, user *url.Userinfo) *strings.Replac
 			secrets = append(secrets, credentials)
 		}
 	}
+	for _, old := range o.OldSecrets {
+		_, key, _ := strings.Cut(old.Secret, "_")
+		secrets = append(secrets, old.Secret, key)
+	}
+	secrets = append(secrets, o.Bearer, o.Compat.Key)
+	if o.User != "" || o.Password != "" {
+		secrets = append(secrets, userSecrets(url.UserPassword(o.User, o.Password))...)
+	}
+	if o.OAuth2 != nil {
+		secrets = append(secrets, userSecrets(url.UserPassword(o.OAuth2.ClientID, o.OAuth2.ClientSecret))...)
+	}
 	if user != nil {
-		password, _ := user.Password()
-		secrets = append(secrets, password, user.String(),
-			base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+		secrets = append(secrets, userSecrets(user)...)
+	}
+	if proxy != nil && proxy.User != nil {
+		secrets = append(secrets, userSecrets(proxy.User)...)
 	}
 	secrets = append(secrets, target.RawQuery)
 	for _, values := range target.Query() {
@@ -57,6 +69,12 @@ func newRedactor(o Options, target *url.URL, user *url.Userinfo) *strings.Replac
 		pairs = append(pairs, f, redacted)
 	}
 	return strings.NewReplacer(pairs...)
+}
+
+// userSecrets are a password and the forms that user name and password take together.
+func userSecrets(user *url.Userinfo) []string {
+	password, _ := user.Password()
+	return []string{password, user.String(), base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))}
 }
 
 func inJSON(s string) string {

@@ -8,7 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
+	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -80,77 +81,117 @@ func parsePrivateKey(octets []byte) (key, error) {
 	return key{private: private, public: private.Public().(ed25519.PublicKey)}, nil
 }
 
+// OldSecret is a secret that requests are signed with besides the others until a time: what receivers that still hold it
+// need while a secret is changed.
+type OldSecret struct {
+	Secret string
+	Until  time.Time
+}
+
 // signer makes the webhook-signature of requests: one value per key, in the order of the keys. Safe for concurrent use.
-type signer struct{ keys []key }
+type signer struct {
+	keys []key
+	// until has when keys[i] is no longer used; the zero time is never.
+	until []time.Time
+}
 
 // newSigner reads the secrets of a sink. More than one is a rotation: receivers take a request when one value fits.
-func newSigner(secrets []string) (*signer, error) {
-	if len(secrets) == 0 {
-		return nil, errors.New(`no secret: add one, made with: echo "whsec_$(openssl rand -base64 32)"`)
-	}
-	if len(secrets) > maxSecrets {
-		return nil, fmt.Errorf("%d secrets: at most %d", len(secrets), maxSecrets)
+func newSigner(secrets []string, old ...OldSecret) (*signer, error) {
+	if len(secrets)+len(old) > maxSecrets {
+		return nil, fmt.Errorf("%d secrets: at most %d", len(secrets)+len(old), maxSecrets)
 	}
 	s := &signer{}
 	for i, secret := range secrets {
-		k, err := parseKey(secret)
-		if err == nil && k.hmac == nil && k.private == nil {
-			err = errors.New(`is a public key, which cannot sign: give the private one ("whsk_...")`)
-		}
+		k, err := parseSigningKey(secret)
 		if err != nil {
 			return nil, fmt.Errorf("secret %d %w", i+1, err)
 		}
-		s.keys = append(s.keys, k)
+		s.keys, s.until = append(s.keys, k), append(s.until, time.Time{})
+	}
+	for i, o := range old {
+		k, err := parseSigningKey(o.Secret)
+		if err == nil && o.Until.IsZero() {
+			err = errors.New("has no time until which it is used")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("old secret %d %w", i+1, err)
+		}
+		s.keys, s.until = append(s.keys, k), append(s.until, o.Until)
 	}
 	return s, nil
 }
 
-// wholeBody reports whether a key needs the body in one piece: ed25519 reads what it signs twice (RFC 8032 5.1.6).
-func (s *signer) wholeBody() bool {
-	for _, k := range s.keys {
-		if k.private != nil {
-			return true
-		}
+func parseSigningKey(secret string) (key, error) {
+	k, err := parseKey(secret)
+	if err == nil && k.hmac == nil && k.private == nil {
+		err = errors.New(`is a public key, which cannot sign: give the private one ("whsk_...")`)
 	}
-	return false
+	return k, err
 }
 
-// sign returns the value of webhook-signature for a body in memory: signed is signedPrefix's and the body in one piece.
-func (s *signer) sign(signed []byte) string {
-	values := make([]string, 0, len(s.keys))
-	for _, k := range s.keys {
-		if k.private != nil {
-			values = append(values, signatureValue(versionEd25519, ed25519.Sign(k.private, signed)))
+// seal begins the signature of one request.
+func (s *signer) seal(id string, at time.Time) *standardSeal {
+	prefix := []byte(id + "." + strconv.FormatInt(at.Unix(), 10) + ".")
+	z := &standardSeal{id: id, at: at}
+	for i, k := range s.keys {
+		if until := s.until[i]; !until.IsZero() && !at.Before(until) {
 			continue
 		}
-		mac := hmac.New(sha256.New, k.hmac)
-		mac.Write(signed)
-		values = append(values, signatureValue(versionHMAC, mac.Sum(nil)))
+		v := sealValue{private: k.private}
+		if k.private == nil {
+			v.mac = hmac.New(sha256.New, k.hmac)
+			v.mac.Write(prefix)
+		} else if z.whole == nil {
+			z.whole = append(z.whole, prefix...)
+		}
+		z.values = append(z.values, v)
 	}
-	return strings.Join(values, " ")
+	return z
 }
 
-// signStream does the same for a body that is read once; every key must be symmetric.
-func (s *signer) signStream(prefix string, body io.Reader) (string, error) {
-	macs := make([]hash.Hash, 0, len(s.keys))
-	ws := make([]io.Writer, 0, len(s.keys))
-	for _, k := range s.keys {
-		mac := hmac.New(sha256.New, k.hmac)
-		mac.Write([]byte(prefix))
-		macs, ws = append(macs, mac), append(ws, mac)
-	}
-	if _, err := io.Copy(io.MultiWriter(ws...), body); err != nil {
-		return "", err
-	}
-	values := make([]string, 0, len(macs))
-	for _, mac := range macs {
-		values = append(values, signatureValue(versionHMAC, mac.Sum(nil)))
-	}
-	return strings.Join(values, " "), nil
+// standardSeal is the signature of Standard Webhooks 1.0.0. For ed25519 it holds the body: that reads what it signs
+// twice (RFC 8032 5.1.6).
+type standardSeal struct {
+	id     string
+	at     time.Time
+	values []sealValue
+	whole  []byte // nil when no key needs it
 }
 
-// signedPrefix is what stands before the body in the signed content: id.timestamp.
-func signedPrefix(id string, at time.Time) string { return fmt.Sprintf("%s.%d.", id, at.Unix()) }
+// sealValue is one value in the making; one of the two is set.
+type sealValue struct {
+	mac     hash.Hash
+	private ed25519.PrivateKey
+}
+
+// Write implements io.Writer.
+func (z *standardSeal) Write(p []byte) (int, error) {
+	for _, v := range z.values {
+		if v.mac != nil {
+			v.mac.Write(p)
+		}
+	}
+	if z.whole != nil {
+		z.whole = append(z.whole, p...)
+	}
+	return len(p), nil
+}
+
+// finish implements seal.
+func (z *standardSeal) finish(h http.Header) error {
+	values := make([]string, len(z.values))
+	for i, v := range z.values {
+		if v.mac != nil {
+			values[i] = signatureValue(versionHMAC, v.mac.Sum(nil))
+		} else {
+			values[i] = signatureValue(versionEd25519, ed25519.Sign(v.private, z.whole))
+		}
+	}
+	h.Set(HeaderID, z.id)
+	h.Set(HeaderTimestamp, strconv.FormatInt(z.at.Unix(), 10))
+	h.Set(HeaderSignature, strings.Join(values, " "))
+	return nil
+}
 
 func signatureValue(version string, signature []byte) string {
 	return version + "," + base64.StdEncoding.EncodeToString(signature)

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,25 +15,57 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// signedHeader returns the header fields of a request with that body, signed in both ways of the signer.
+// signedHeader returns the header fields of a request with that body.
 func signedHeader(t testing.TB, secrets []string, id string, at time.Time, body string) http.Header {
 	t.Helper()
 	s, err := newSigner(secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature := s.sign([]byte(signedPrefix(id, at) + body))
-	if !s.wholeBody() {
-		streamed, err := s.signStream(signedPrefix(id, at), strings.NewReader(body))
-		if err != nil || streamed != signature {
-			t.Fatalf("streamed %q, %v; in one piece %q", streamed, err, signature)
+	return sealed(t, s, id, at, body)
+}
+
+// sealed signs a body, in pieces.
+func sealed(t testing.TB, s *signer, id string, at time.Time, body string) http.Header {
+	t.Helper()
+	h, z := http.Header{}, s.seal(id, at)
+	for part := range slices.Chunk([]byte(body), 1000) {
+		z.Write(part)
+	}
+	if err := z.finish(h); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestOldSecretSignsUntilItsTime(t *testing.T) {
+	t.Parallel()
+	until := time.Now().Add(time.Hour)
+	s, err := newSigner([]string{testSecret}, OldSecret{Secret: otherSecret, Until: until})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		at     time.Time
+		secret string
+		want   error
+	}{
+		{until.Add(-time.Second), testSecret, nil},
+		{until.Add(-time.Second), otherSecret, nil},
+		{until, testSecret, nil},
+		{until, otherSecret, ErrSignatureMismatch},
+	} {
+		v, err := NewVerifier([]string{tt.secret}, func() time.Time { return tt.at })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Verify(sealed(t, s, "id", tt.at, "body"), []byte("body")); !errors.Is(err, tt.want) {
+			t.Errorf("%s at %v: %v, want %v", tt.secret[:10], tt.at.Sub(until), err, tt.want)
 		}
 	}
-	h := http.Header{}
-	h.Set(HeaderID, id)
-	h.Set(HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
-	h.Set(HeaderSignature, signature)
-	return h
+	if _, err := newSigner([]string{testSecret}, OldSecret{Secret: otherSecret}); err == nil {
+		t.Error("an old secret without an end was taken")
+	}
 }
 
 func TestSignatureMatchesTheLibraryOfTheStandard(t *testing.T) {
@@ -203,7 +235,7 @@ func TestSecretsAreChecked(t *testing.T) {
 			t.Errorf("the error quotes the secret: %v", err)
 		}
 	}
-	if _, err := newSigner(nil); err == nil {
+	if _, err := New(Options{URL: "https://example.com"}); err == nil {
 		t.Error("a sink without a secret was taken")
 	}
 	if _, err := newSigner(strings.Fields(strings.Repeat(testSecret+" ", maxSecrets+1))); err == nil {

@@ -213,6 +213,10 @@ func TestRequestHasTheHeaderFieldsOfTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if resp.Timings.Connect == 0 || resp.Timings.FirstByte == 0 || resp.Timings.TLS != 0 {
+		t.Errorf("timings %+v", resp.Timings)
+	}
+	resp.Timings = pipeline.Timings{}
 	if want := (pipeline.Response{Status: "204 No Content"}); resp != want {
 		t.Errorf("response %+v, want %+v", resp, want)
 	}
