@@ -147,10 +147,11 @@ const (
 	DMARCReject = "reject"
 )
 
-// DNS is how names are resolved; no Servers means those of the system.
+// DNS is how names are resolved; no Servers means those of the system. Validating: they validate DNSSEC and are trusted.
 type DNS struct {
-	Servers []string `yaml:"servers"`
-	Timeout Duration `yaml:"timeout"`
+	Servers    []string `yaml:"servers"`
+	Timeout    Duration `yaml:"timeout"`
+	Validating bool     `yaml:"validating"`
 }
 
 // Sink is one destination. Exactly one of Webhook and File is set.

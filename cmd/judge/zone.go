@@ -18,6 +18,8 @@ import (
 // zone is the records of a corpus by name: lower case, absolute, in the escaped form of miekg/dns.
 type zone struct {
 	records map[string][]dns.RR
+	// above are names that exist because others below them do.
+	above map[string]bool
 	// broken names are not answered (-1) or with this code, for types that they have no record of.
 	broken map[string]int
 }
@@ -25,7 +27,9 @@ type zone struct {
 // silent is the broken answer of a server that gives none.
 const silent = -1
 
-func newZone() *zone { return &zone{records: map[string][]dns.RR{}, broken: map[string]int{}} }
+func newZone() *zone {
+	return &zone{records: map[string][]dns.RR{}, above: map[string]bool{}, broken: map[string]int{}}
+}
 
 // absolute gives a name of a corpus the form that names have in queries; "" when it cannot be one.
 func absolute(name string) string {
@@ -66,6 +70,9 @@ func (z *zone) add(name, typ, value string) {
 	}
 	if name != "" && rr != nil {
 		z.records[name] = append(z.records[name], rr)
+		for next, end := dns.NextLabel(name, 0); !end; next, end = dns.NextLabel(name, next) {
+			z.above[name[next:]] = true
+		}
 	}
 }
 
@@ -106,7 +113,7 @@ func (z *zone) answer(q *dns.Msg) *dns.Msg {
 			}
 			return m.SetRcode(q, code)
 		}
-		if len(z.records[name]) == 0 && len(m.Answer) == 0 {
+		if len(z.records[name]) == 0 && len(m.Answer) == 0 && !z.above[name] {
 			m.Rcode = dns.RcodeNameError
 		}
 		if target == "" {

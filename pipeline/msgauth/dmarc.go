@@ -2,6 +2,8 @@ package msgauth
 
 import (
 	"context"
+	"errors"
+	"net"
 	"strings"
 
 	"mxhook/pipeline"
@@ -61,13 +63,19 @@ func (s *Stage) discover(w *walker, domain string) discovery {
 	return d
 }
 
-// exists reports whether a domain has A, AAAA or MX records (RFC 9989 3.2.8). When DNS does not say it counts as there,
-// so that sp applies and not np.
+// exists reports whether a domain exists: it does unless DNS says that there is no such name (RFC 9989 3.2.13, RFC 8020),
+// whatever records it has. When DNS does not say it counts as there, so that sp applies and not np. With a resolver that
+// does not tell a missing name from a missing record, one without addresses and mail servers does not exist.
 func (s *Stage) exists(ctx context.Context, domain string) bool {
-	if _, err := s.resolver.LookupNetIP(ctx, "ip", domain); !isNotFound(err) {
+	_, err := s.resolver.LookupNetIP(ctx, "ip", domain)
+	var d *net.DNSError
+	if !errors.As(err, &d) || !d.IsNotFound || d.Err == noSuchRecord {
 		return true
 	}
-	_, err := s.resolver.LookupMX(ctx, domain)
+	if d.Err == noSuchName {
+		return false
+	}
+	_, err = s.resolver.LookupMX(ctx, domain)
 	return !isNotFound(err)
 }
 

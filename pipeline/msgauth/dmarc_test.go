@@ -92,6 +92,7 @@ func TestDMARCDiscovery(t *testing.T) {
 		{"organizational", "a.example.org", "example.org", "quarantine", "example.org", []string{"_dmarc.example.org TXT v=DMARC1; p=quarantine"}},
 		{"sp for a subdomain", "a.example.org", "example.org", "reject", "example.org", []string{"_dmarc.example.org TXT v=DMARC1; p=none; sp=reject", "a.example.org A 192.0.2.1"}},
 		{"sp when it is there by MX", "a.example.org", "example.org", "reject", "example.org", []string{"_dmarc.example.org TXT v=DMARC1; p=none; sp=reject; np=none", "a.example.org MX mail.example.org"}},
+		{"sp when it is there without addresses", "a.example.org", "example.org", "reject", "example.org", []string{"_dmarc.example.org TXT v=DMARC1; p=none; sp=reject; np=none", "a.example.org TXT hello"}},
 		{"np for one that is not there", "a.example.org", "example.org", "reject", "example.org", []string{"_dmarc.example.org TXT v=DMARC1; p=none; sp=quarantine; np=reject"}},
 		{"sp when dns does not say", "a.example.org", "example.org", "quarantine", "example.org", []string{"_dmarc.example.org TXT v=DMARC1; p=none; sp=quarantine; np=reject", "a.example.org SERVFAIL"}},
 		{"sp does not bind the domain itself", "example.org", "example.org", "none", "example.org", []string{"_dmarc.example.org TXT v=DMARC1; p=none; sp=reject"}},

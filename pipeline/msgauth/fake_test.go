@@ -82,7 +82,11 @@ func (z *fakeZone) lookup(ctx context.Context, name, typ string) ([]string, erro
 		case err != nil:
 			return nil, err
 		case alias == "":
-			return nil, &net.DNSError{Err: "no such record", Name: asked, IsNotFound: true}
+			missing := noSuchRecord
+			if asked == name && len(z.records[name]) == 0 {
+				missing = noSuchName
+			}
+			return nil, &net.DNSError{Err: missing, Name: asked, IsNotFound: true}
 		}
 		name = alias
 	}

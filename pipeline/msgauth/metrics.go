@@ -32,6 +32,7 @@ func resultOf(err error) string {
 type resolverMetrics struct {
 	lookups   *prometheus.CounterVec
 	cacheHits prometheus.Counter
+	authentic prometheus.Counter
 	exchanges prometheus.Histogram
 }
 
@@ -43,6 +44,9 @@ func newResolverMetrics(reg prometheus.Registerer) *resolverMetrics {
 		}, []string{"result"}),
 		cacheHits: with.NewCounter(prometheus.CounterOpts{
 			Name: "mxhook_dns_cache_hits_total", Help: "DNS lookups that the cache answered.",
+		}),
+		authentic: with.NewCounter(prometheus.CounterOpts{
+			Name: "mxhook_dns_authentic_total", Help: "DNS lookups whose answer a validating server has found authentic by DNSSEC, answers from the cache included.",
 		}),
 		exchanges: with.NewHistogram(prometheus.HistogramOpts{
 			Name: "mxhook_dns_exchange_seconds", Help: "Time of one exchange with one DNS server.",

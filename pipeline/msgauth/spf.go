@@ -113,7 +113,19 @@ type spfResolver struct {
 // errSPFSyntax is no *net.DNSError, so that the library says permerror.
 var errSPFSyntax = errors.New("record is not well formed")
 
+// international is the error of a name that a local part in UTF-8 was expanded into: it never matches, whatever a
+// wildcard has (RFC 8616 4).
+func international(name string) error {
+	if isASCII(name) {
+		return nil
+	}
+	return &net.DNSError{Err: noSuchName, Name: name, IsNotFound: true}
+}
+
 func (r *spfResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if err := international(name); err != nil {
+		return nil, err
+	}
 	txts, err := r.resolver.LookupTXT(ctx, name)
 	if err != nil {
 		return nil, dnsError(name, err)
@@ -139,6 +151,9 @@ func (r *spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAd
 		network = "ip4"
 	}
 	host = strings.ReplaceAll(host, slashMark, "/")
+	if err := international(host); err != nil {
+		return nil, err
+	}
 	ips, err := r.resolver.LookupNetIP(ctx, network, host)
 	if err != nil {
 		return nil, dnsError(host, err)
@@ -152,6 +167,9 @@ func (r *spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAd
 
 func (r *spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	name = strings.ReplaceAll(name, slashMark, "/")
+	if err := international(name); err != nil {
+		return nil, err
+	}
 	mxs, err := r.resolver.LookupMX(ctx, name)
 	if len(mxs) > 0 {
 		return mxs, nil // *net.Resolver gives what it understood beside an error

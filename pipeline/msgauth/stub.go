@@ -28,6 +28,9 @@ type ResolverConfig struct {
 	Timeout time.Duration
 	// Attempts is how often each server is asked before a lookup fails; 2.
 	Attempts int
+	// Validating says that the servers validate DNSSEC and that nobody can change their answers on the way, so that what
+	// they call authentic (RFC 4035 3.2.3) is.
+	Validating bool
 	// CacheEntries bounds the answers kept; 10000. An answer above 8 KiB is not kept.
 	CacheEntries int
 	// Now is the clock of the cache; time.Now.
@@ -43,14 +46,15 @@ type ResolverConfig struct {
 // not each. Lookups for the same question that are under way at the
 // same time share one exchange. It starts no goroutine, needs no Close, and is safe for concurrent use.
 type StubResolver struct {
-	servers  []string
-	first    atomic.Uint32 // index of the server that answered last
-	timeout  time.Duration
-	attempts int
-	now      func() time.Time
-	log      *slog.Logger
-	metrics  *resolverMetrics
-	cache    *lru.Cache[question, answer]
+	servers    []string
+	first      atomic.Uint32 // index of the server that answered last
+	timeout    time.Duration
+	attempts   int
+	validating bool
+	now        func() time.Time
+	log        *slog.Logger
+	metrics    *resolverMetrics
+	cache      *lru.Cache[question, answer]
 
 	mu      sync.Mutex
 	flights map[question]*flight
@@ -65,9 +69,13 @@ type question struct {
 // answer is the records of the type asked for; none of them when the name or the type does not exist. err is set when
 // all servers failed.
 type answer struct {
-	rrs     []dns.RR
-	err     error
-	expires time.Time
+	rrs []dns.RR
+	// noName: there are no records because the name itself does not exist (RFC 8020).
+	noName bool
+	// authentic: a server that we trust has validated the whole of it by DNSSEC.
+	authentic bool
+	err       error
+	expires   time.Time
 }
 
 // flight is a lookup under way; done is closed when answer and err are set.
@@ -97,14 +105,15 @@ func NewResolver(cfg ResolverConfig) (*StubResolver, error) {
 		return nil, fmt.Errorf("make dns cache: %w", err)
 	}
 	r := &StubResolver{
-		servers:  servers,
-		timeout:  cmp.Or(cfg.Timeout, 3*time.Second),
-		attempts: cmp.Or(cfg.Attempts, 2),
-		now:      cfg.Now,
-		log:      cfg.Log,
-		metrics:  newResolverMetrics(cfg.Registerer),
-		cache:    cache,
-		flights:  make(map[question]*flight),
+		servers:    servers,
+		timeout:    cmp.Or(cfg.Timeout, 3*time.Second),
+		attempts:   cmp.Or(cfg.Attempts, 2),
+		validating: cfg.Validating,
+		now:        cfg.Now,
+		log:        cfg.Log,
+		metrics:    newResolverMetrics(cfg.Registerer),
+		cache:      cache,
+		flights:    make(map[question]*flight),
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -225,6 +234,12 @@ func (r *StubResolver) LookupAddr(ctx context.Context, addr string) ([]string, e
 	return names, nil
 }
 
+// What a StubResolver's errors say when there is nothing: other resolvers do not tell the two apart.
+const (
+	noSuchRecord = "no such record"
+	noSuchName   = "no such name"
+)
+
 // lookup returns at least one record, or an error.
 func (r *StubResolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
 	start := r.now()
@@ -248,9 +263,16 @@ func (r *StubResolver) lookup(ctx context.Context, name string, qtype uint16) ([
 		r.metrics.lookup(resultOf(d))
 		return nil, d
 	}
+	if a.authentic {
+		r.metrics.authentic.Inc()
+	}
 	if len(a.rrs) == 0 {
 		r.metrics.lookup(resultNotFound)
-		return nil, &net.DNSError{Err: "no such record", Name: name, IsNotFound: true}
+		err := &net.DNSError{Err: noSuchRecord, Name: name, IsNotFound: true}
+		if a.noName {
+			err.Err = noSuchName
+		}
+		return nil, err
 	}
 	r.metrics.lookup(resultFound)
 	return a.rrs, nil

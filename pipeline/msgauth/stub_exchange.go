@@ -35,22 +35,26 @@ var (
 
 // resolve asks until the question is answered, following aliases that the server did not follow for us.
 func (r *StubResolver) resolve(ctx context.Context, q question) (answer, error) {
-	name, ttl := q.name, uint32(maxTTL/time.Second)
+	name, ttl, authentic := q.name, uint32(maxTTL/time.Second), r.validating
 	for aliases := 0; ; {
 		msg, err := r.ask(ctx, question{name, q.qtype})
 		if err != nil {
 			return answer{}, err
 		}
+		authentic = authentic && msg.AuthenticatedData
 		before := name
 		var rrs []dns.RR
 		if name, rrs, ttl, err = followAliases(msg.Answer, name, q.qtype, ttl, &aliases); err != nil {
 			return answer{}, err
 		}
 		if len(rrs) > 0 {
-			return answer{rrs: rrs, expires: r.now().Add(clampTTL(ttl, maxTTL))}, nil
+			return answer{rrs: rrs, authentic: authentic, expires: r.now().Add(clampTTL(ttl, maxTTL))}, nil
 		}
 		if name == before || msg.Rcode == dns.RcodeNameError {
-			return answer{expires: r.now().Add(clampTTL(min(ttl, negativeTTL(msg)), maxNegativeTTL))}, nil
+			return answer{
+				noName: msg.Rcode == dns.RcodeNameError && aliases == 0, authentic: authentic,
+				expires: r.now().Add(clampTTL(min(ttl, negativeTTL(msg)), maxNegativeTTL)),
+			}, nil
 		}
 	}
 }
@@ -162,6 +166,7 @@ func (r *StubResolver) roundTrip(ctx context.Context, network, server string, q 
 	defer stop()
 
 	query := new(dns.Msg).SetQuestion(q.name, q.qtype)
+	query.AuthenticatedData = r.validating // RFC 6840 5.7: asks for the bit, and not for the signatures
 	if edns {
 		query.SetEdns0(ednsSize, false)
 	}

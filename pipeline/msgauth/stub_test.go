@@ -472,7 +472,7 @@ func TestResolverConfig(t *testing.T) {
 func TestResolverMetrics(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
-	r := newResolver(t, ResolverConfig{Registerer: reg}, serveDNS(t, zoneHandler(t, "example.org. 300 TXT ok")))
+	r := newResolver(t, ResolverConfig{Registerer: reg, Validating: true}, serveDNS(t, signedZone(t)))
 	for _, name := range []string{"example.org", "example.org", "nx.example.org"} {
 		_, _ = r.LookupTXT(t.Context(), name)
 	}
@@ -496,10 +496,57 @@ func TestResolverMetrics(t *testing.T) {
 	}
 	want := map[string]float64{
 		"mxhook_dns_lookups_total found": 2, "mxhook_dns_lookups_total not_found": 1,
-		"mxhook_dns_cache_hits_total": 1, "mxhook_dns_exchange_seconds": 2,
+		"mxhook_dns_cache_hits_total": 1, "mxhook_dns_exchange_seconds": 2, "mxhook_dns_authentic_total": 2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// signedZone answers authentically for example.org and its alias in another zone, when it is asked to say so.
+func signedZone(t testing.TB) func(*dns.Msg, bool) *dns.Msg {
+	zone := zoneHandler(t, "example.org. 300 TXT ok", "alias.example.org. 300 CNAME plain.example.", "plain.example. 300 TXT ok")
+	return func(q *dns.Msg, tcp bool) *dns.Msg {
+		m := zone(q, tcp)
+		m.AuthenticatedData = q.AuthenticatedData && q.Question[0].Name == "example.org."
+		return m
+	}
+}
+
+// The word of a server about DNSSEC counts only when the operator says so, and stays with the answer in the cache.
+func TestResolverKeepsWhatAValidatingServerSays(t *testing.T) {
+	t.Parallel()
+	for _, validating := range []bool{true, false} {
+		server := serveDNS(t, signedZone(t))
+		r := newResolver(t, ResolverConfig{Validating: validating}, server)
+		for _, name := range []string{"example.org", "alias.example.org", "nx.example.org"} {
+			for range 2 {
+				_, _ = r.LookupTXT(t.Context(), name)
+				a, ok := r.cache.Get(question{name + ".", dns.TypeTXT})
+				if want := validating && name == "example.org"; !ok || a.authentic != want {
+					t.Errorf("validating %v: %s in the cache %v, authentic %v", validating, name, ok, a.authentic)
+				}
+			}
+		}
+	}
+}
+
+// A name that has no records of a type is told from one that does not exist; an alias to nowhere exists.
+func TestResolverTellsMissingNamesFromMissingRecords(t *testing.T) {
+	t.Parallel()
+	r := newResolver(t, ResolverConfig{}, serveDNS(t, func(q *dns.Msg, tcp bool) *dns.Msg {
+		m := zoneHandler(t, "example.org. 300 TXT ok", "alias.example.org. 300 CNAME nx.example.org.")(q, tcp)
+		if len(m.Answer) > 0 && q.Question[0].Name == "alias.example.org." {
+			m.Rcode = dns.RcodeNameError // RFC 6604 3
+		}
+		return m
+	}))
+	for name, want := range map[string]bool{"example.org": true, "alias.example.org": true, "nx.example.org": false} {
+		for range 2 { // the second from the cache
+			if got := newStage(r).exists(t.Context(), name); got != want {
+				t.Errorf("%s exists: %v", name, got)
+			}
+		}
 	}
 }
 

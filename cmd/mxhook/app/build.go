@@ -71,7 +71,7 @@ func ingestPolicy(o Options, s *spool) ingest.Policy {
 
 func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Registerer) (msgauth.Resolver, error) {
 	r, err := msgauth.NewResolver(msgauth.ResolverConfig{
-		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Log: log, Registerer: registry,
+		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Validating: c.DNS.Validating, Log: log, Registerer: registry,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the DNS resolver: %w", err)
