@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"mxhook/ingest"
-	"mxhook/rules"
+	"mxhook/pipeline"
 )
 
 // checker finds what is wrong with a configuration whose keys and types are right. What the strict pass has already
@@ -98,7 +98,7 @@ func (c *checker) oneOf(key, value string, values ...string) {
 	if len(values) == 1 {
 		advice = "write " + values[0]
 	}
-	if near, ok := rules.Nearest(value, values); ok && near != "" {
+	if near, ok := pipeline.Nearest(value, values); ok && near != "" {
 		advice = "did you mean " + near + "?"
 	}
 	c.add(key, "%q is not known here; %s", value, advice)
@@ -265,7 +265,7 @@ func (c *checker) dns() {
 }
 
 func unknownSink(sink string, sinks []string) string {
-	if near, ok := rules.Nearest(sink, sinks); ok {
+	if near, ok := pipeline.Nearest(sink, sinks); ok {
 		return fmt.Sprintf("there is no sink %q; did you mean %s?", sink, near)
 	}
 	return fmt.Sprintf("there is no sink %q; there are %s", sink, strings.Join(sinks, ", "))

@@ -50,6 +50,7 @@ func (c *checker) sinks() {
 			}
 		}
 	}
+	c.templateCaptures()
 }
 
 // trySink builds a sink and returns what is said against it, without naming it.
@@ -179,6 +180,19 @@ func (c *checker) folder(key string, s *Sink) {
 		c.add(key+".file.dir", "the folder is missing; name one, like /var/mail/in")
 	}
 	c.oneOf(key+".file.layout", s.File.Layout, file.Maildir, file.EML)
+	for _, o := range []struct {
+		key   string
+		trial File
+	}{
+		{"dir", File{Dir: s.File.Dir, Layout: file.Maildir}},
+		{"name", File{Dir: "/mail", Layout: s.File.Layout, Name: s.File.Name}},
+	} {
+		trial := DefaultSink()
+		trial.Name, trial.File = "trial", &o.trial
+		if err := trySink(trial.config()); s.File.Dir != "" && !c.broken(key+".file.layout", false) && err != "" {
+			c.add(key+".file."+o.key, "%s", strings.TrimPrefix(err, o.key+": "))
+		}
+	}
 	if len(s.PermanentStatuses) > 0 {
 		c.add(key+".permanent_statuses", "statuses are for webhooks; remove them from this sink")
 	}

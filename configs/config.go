@@ -199,10 +199,11 @@ type Header struct {
 	Value Secret `yaml:"value"`
 }
 
-// File is a folder; Layout is "maildir" or "eml".
+// File is a folder; Layout is "maildir" or "eml". Dir and Name are templates; Name "" is the delivery id.
 type File struct {
 	Dir    string `yaml:"dir"`
 	Layout string `yaml:"layout"`
+	Name   string `yaml:"name"`
 }
 
 // Queue is where messages are kept. URL "" is the embedded queue; Durability "" is fsync for it and replicated for an

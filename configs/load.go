@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/viper"
 	"go.yaml.in/yaml/v3"
 
-	"mxhook/rules"
+	"mxhook/pipeline"
 )
 
 // envPrefix is in front of the variables that override keys.
@@ -110,7 +110,7 @@ func (s *strict) overrides() map[string]any {
 		if !known {
 			if !s.used[name] {
 				advice := "; variables that set a key are listed in mxhook.yaml"
-				if near, ok := rules.Nearest(name, slices.Sorted(maps.Keys(keys))); ok {
+				if near, ok := pipeline.Nearest(name, slices.Sorted(maps.Keys(keys))); ok {
 					advice = "; did you mean " + near + "?"
 				}
 				s.note(&Mistake{Warning: true, Env: name, Text: "the variable sets no key" + advice})

@@ -321,18 +321,19 @@ func TestReferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := mustLoad(t, "f.yaml", `
+data_dir: "$x$${HOST}"
 domains: [{domain: "${DOMAIN}"}]
 sinks:
   - name: app
     concurrency: ${N}
     webhook:
-      url: "https://${HOST}/mail?a=$${HOST}"
+      url: "https://${HOST}/mail"
       secrets: ["${S}", "file:`+file+`"]
       headers: [{name: Authorization, value: "Bearer ${S}"}]
 rules: [{name: r, when: 'subject contains "${DOMAIN}"', to: [app]}]
 `, "DOMAIN=example.com", "HOST=app.example.com", "S="+sampleSecret, "N=3")
 	w := cfg.Sinks[0].Webhook
-	if cfg.Domains[0].Domain != "example.com" || w.URL != "https://app.example.com/mail?a=${HOST}" || cfg.Sinks[0].Concurrency != 3 {
+	if cfg.Domains[0].Domain != "example.com" || w.URL != "https://app.example.com/mail" || cfg.DataDir != "$x${HOST}" || cfg.Sinks[0].Concurrency != 3 {
 		t.Errorf("%+v %+v", cfg, w)
 	}
 	if len(w.Secrets) != 2 || w.Secrets[0].Reveal() != sampleSecret || w.Secrets[1].Reveal() != sampleSecret || w.Headers[0].Value.Reveal() != "Bearer "+sampleSecret {

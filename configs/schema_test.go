@@ -6,10 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"mxhook/pipeline"
 )
 
 // TestSchemaFileIsThatOfTheTypes compares mxhook.schema.json with the types and the annotated file; -update rewrites it.
@@ -119,4 +122,31 @@ func mistakes(schema map[string]any, value any, where string) []string {
 		out = append(out, fmt.Sprintf("%s is %s, the schema has %v", where, kind, types))
 	}
 	return out
+}
+
+// TestFieldsAreDocumented compares the table of docs/configuration.md with the fields; -update rewrites it.
+func TestFieldsAreDocumented(t *testing.T) {
+	t.Parallel()
+	const path, head = "../docs/configuration.md", "| Field | Meaning | Example |\n|---|---|---|\n"
+	doc, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(doc), head)
+	_, after, ok2 := strings.Cut(rest, "\n- **A field")
+	if !ok || !ok2 {
+		t.Fatalf("%s has no table of fields", path)
+	}
+	var table strings.Builder
+	for _, f := range pipeline.TemplateFields() {
+		fmt.Fprintf(&table, "| `{%s}` | %s | `%s` |\n", f.Name, f.Meaning, f.Example)
+	}
+	want := before + head + table.String() + "\n- **A field" + after
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if diff := cmp.Diff(want, string(doc)); diff != "" {
+		t.Errorf("run go test ./configs -run Documented -update (-want +got):\n%s", diff)
+	}
 }

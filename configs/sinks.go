@@ -39,7 +39,7 @@ func (s *Sink) config() sinks.Config {
 		}
 	}
 	if f := s.File; f != nil {
-		c.File = &file.Options{Dir: f.Dir, Layout: f.Layout}
+		c.File = &file.Options{Dir: f.Dir, Layout: f.Layout, Name: f.Name}
 	}
 	return c
 }

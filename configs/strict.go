@@ -10,7 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"mxhook/rules"
+	"mxhook/pipeline"
 )
 
 // maxNodes bounds the values of a file after aliases are followed.
@@ -316,7 +316,7 @@ func keysOf(typ reflect.Type) []string {
 // suggestKey is the end of the message about an unknown key: the nearest one here, the group where it belongs, or all.
 func suggestKey(key string, typ reflect.Type) string {
 	keys := keysOf(typ)
-	if near, ok := rules.Nearest(key, keys); ok {
+	if near, ok := pipeline.Nearest(key, keys); ok {
 		return "; did you mean " + near + "?"
 	}
 	if homes := homesOf(key, reflect.TypeFor[Config](), ""); len(homes) == 1 {

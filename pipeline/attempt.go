@@ -81,11 +81,8 @@ func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
 // wait makes the attempt by the plan in force as soon as the sink has a free slot.
 // A sink that this plan does not have is looked for in before, which may be nil.
 func (a *Attempts) wait(ctx context.Context, before *Plan, d *Delivery) error {
-	out, ok := a.plan().outlets[d.Sink]
-	if !ok && before != nil {
-		out, ok = before.outlets[d.Sink]
-	}
-	if !ok {
+	out := a.outletOf(before, d.Sink)
+	if out == nil {
 		return errNoSink
 	}
 	select {
@@ -95,6 +92,17 @@ func (a *Attempts) wait(ctx context.Context, before *Plan, d *Delivery) error {
 	}
 	defer func() { <-out.slots }()
 	return a.make(ctx, out, d)
+}
+
+// outletOf returns the sink's outlet by the plan in force, or by before, which may be nil; nil when there is none.
+func (a *Attempts) outletOf(before *Plan, sink string) *outlet {
+	if out, ok := a.plan().outlets[sink]; ok {
+		return out
+	}
+	if before != nil {
+		return before.outlets[sink]
+	}
+	return nil
 }
 
 // make makes one attempt and judges it: nil, Permanent (dead letter), Later (due again), or the context's error when

@@ -32,7 +32,8 @@ type Router interface {
 // Delivery is one message on its way to one sink, with its own life. It carries only the recipients that the rules
 // sent to that sink.
 type Delivery struct {
-	// ID is DeliveryID(message id, sink); the same over attempts, restarts, nodes and redeliveries. A replay has its own.
+	// ID is DeliveryID(message id, sink), with a suffix where the sink's templates keep recipients apart; the same over
+	// attempts, restarts, nodes and redeliveries. A replay has its own.
 	ID    string
 	Sink  string
 	Rules []string

@@ -1,5 +1,10 @@
 package pipeline
 
+import (
+	"slices"
+	"time"
+)
+
 // Plan is how messages are routed and delivered, by one generation of the configuration. It does not change: a message
 // is routed and first attempted by the plan that was in force when its processing began, whatever comes into force
 // meanwhile. Safe for concurrent use.
@@ -33,14 +38,71 @@ func NewPlan(o PlanOptions) *Plan {
 // outlet is an Outlet with its slots: a send takes one, a receive gives it back.
 type outlet struct {
 	Outlet
-	slots chan struct{}
+	slots    chan struct{}
+	splitter *splitter
+}
+
+// splitter is that of a sink; nil when the plan does not have it.
+func (p *Plan) splitter(sink string) *splitter {
+	if out, ok := p.outlets[sink]; ok {
+		return out.splitter
+	}
+	return nil
+}
+
+// Deliveries makes the deliveries that a routing of the message results in, in the order in which the rules named the
+// sinks: one for each sink, carrying only its recipients, or several where the sink's templates keep recipients apart.
+func (p *Plan) Deliveries(m *Message, routing Routing, now time.Time) []*Delivery {
+	type place struct{ sink, key string }
+	var ds []*Delivery
+	made := map[place]*Delivery{}
+	keys := map[[2]string]string{} // by sink and recipient, where there are templates
+	for _, t := range routing.Targets {
+		to := place{sink: t.Sink}
+		if s := p.splitter(t.Sink); s != nil {
+			who := [2]string{t.Sink, t.Recipient.Address}
+			key, known := keys[who]
+			if !known {
+				key = s.key(&Delivery{Sink: t.Sink, Rules: []string{t.Rule}, Recipients: []Recipient{t.Recipient}, Message: m})
+				keys[who] = key
+			}
+			to.key = key
+		}
+		d, ok := made[to]
+		if !ok {
+			d = &Delivery{ID: suffixed(DeliveryID(m.Envelope.ID, t.Sink), to.key), Sink: t.Sink, Message: m, Attempt: 1, First: now.UTC()}
+			made[to] = d
+			ds = append(ds, d)
+		}
+		d.take(t)
+	}
+	return ds
+}
+
+// take adds what a target says, each thing once.
+func (d *Delivery) take(t Target) {
+	if !slices.Contains(d.Rules, t.Rule) {
+		d.Rules = append(d.Rules, t.Rule)
+	}
+	for _, tag := range t.Tags {
+		if !slices.Contains(d.Tags, tag) {
+			d.Tags = append(d.Tags, tag)
+		}
+	}
+	same := func(r Recipient) bool { return r.Address == t.Recipient.Address }
+	if !slices.ContainsFunc(d.Recipients, same) {
+		d.Recipients = append(d.Recipients, t.Recipient)
+	}
 }
 
 func newOutlet(o Outlet, previous *Plan) *outlet {
+	out := &outlet{Outlet: o, splitter: newSplitter(o.Sink)}
 	if previous != nil {
 		if was, ok := previous.outlets[o.Name]; ok && cap(was.slots) == max(1, o.Concurrency) {
-			return &outlet{Outlet: o, slots: was.slots}
+			out.slots = was.slots
+			return out
 		}
 	}
-	return &outlet{Outlet: o, slots: make(chan struct{}, max(1, o.Concurrency))}
+	out.slots = make(chan struct{}, max(1, o.Concurrency))
+	return out
 }

@@ -50,7 +50,7 @@ func TestTheNextPlanSharesTheSlotsOfASink(t *testing.T) {
 func TestDeliveriesCarryTheTagsOfTheirRecipients(t *testing.T) {
 	t.Parallel()
 	a, b := Recipient{Address: "a@example.com"}, Recipient{Address: "b@example.com"}
-	ds := group(testMessage(), Routing{Targets: []Target{
+	ds := NewPlan(PlanOptions{}).Deliveries(testMessage(), Routing{Targets: []Target{
 		{Recipient: a, Sink: "x", Rule: "r", Tags: []string{"one", "two"}},
 		{Recipient: b, Sink: "x", Rule: "r", Tags: []string{"two", "three"}},
 		{Recipient: b, Sink: "y", Rule: "r"},
@@ -65,7 +65,7 @@ func TestADeliveryThatWasTakenIsAttemptedThoughItsSinkIsRemoved(t *testing.T) {
 	with := NewPlan(PlanOptions{Outlets: []Outlet{{Name: "gone", Concurrency: 1, Sink: delivers()}}})
 	now := NewPlan(PlanOptions{})
 	attempts := NewAttempts(AttemptsOptions{Plan: func() *Plan { return now }, Log: slog.New(slog.DiscardHandler)})
-	v := NewDeliverer(Stages{}, attempts)
+	v := NewDeliverer(Stages{}, attempts, &outboxRecorder{})
 	d := func() *Delivery { return &Delivery{ID: "m.gone", Sink: "gone", Message: testMessage(), Attempt: 2} }
 	if err := v.DeliverSince(with)(t.Context(), d()); err != nil {
 		t.Errorf("the loop that took it: %v", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +73,7 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 	}
 	routing, problems := router.Route(m)
 	m.Problems = append(m.Problems, problems...)
-	deliveries := group(m, routing, p.now())
+	deliveries := plan.Deliveries(m, routing, p.now())
 	p.logRouting(m, routing, deliveries, plan.generation)
 
 	verdicts := p.firstAttempts(ctx, plan, deliveries)
@@ -99,33 +98,6 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 		}
 	}
 	return nil
-}
-
-// group makes one delivery for each sink, in the order in which the rules named them, carrying only its recipients.
-func group(m *Message, routing Routing, now time.Time) []*Delivery {
-	var deliveries []*Delivery
-	bySink := make(map[string]*Delivery)
-	for _, t := range routing.Targets {
-		d, ok := bySink[t.Sink]
-		if !ok {
-			d = &Delivery{ID: DeliveryID(m.Envelope.ID, t.Sink), Sink: t.Sink, Message: m, Attempt: 1, First: now.UTC()}
-			bySink[t.Sink] = d
-			deliveries = append(deliveries, d)
-		}
-		if !slices.Contains(d.Rules, t.Rule) {
-			d.Rules = append(d.Rules, t.Rule)
-		}
-		for _, tag := range t.Tags {
-			if !slices.Contains(d.Tags, tag) {
-				d.Tags = append(d.Tags, tag)
-			}
-		}
-		same := func(r Recipient) bool { return r.Address == t.Recipient.Address }
-		if !slices.ContainsFunc(d.Recipients, same) {
-			d.Recipients = append(d.Recipients, t.Recipient)
-		}
-	}
-	return deliveries
 }
 
 // firstAttempts tries all deliveries side by side and waits for them; each is bounded by its sink's timeout.
@@ -216,11 +188,13 @@ func (p *Processor) logRouting(m *Message, r Routing, ds []*Delivery, generation
 type Deliverer struct {
 	parse    Stage
 	attempts *Attempts
+	outbox   Outbox
 }
 
 // NewDeliverer returns a deliverer that reads messages again with the stage parse and shares attempts with the processor.
-func NewDeliverer(parse Stage, attempts *Attempts) *Deliverer {
-	return &Deliverer{parse, attempts}
+// The parts of deliveries that have to be taken apart go to outbox.
+func NewDeliverer(parse Stage, attempts *Attempts, outbox Outbox) *Deliverer {
+	return &Deliverer{parse, attempts, outbox}
 }
 
 // Deliver makes one attempt at a delivery that waited. nil means delivered, Permanent a dead letter, Later due again;
@@ -241,9 +215,28 @@ func (v *Deliverer) deliver(ctx context.Context, before *Plan, d *Delivery) erro
 		return fmt.Errorf("read message of delivery %s: %w", d.ID, err)
 	}
 	d.Message.Problems = problems
+	if out := v.attempts.outletOf(before, d.Sink); out != nil {
+		if parts := out.splitter.split(d); len(parts) > 1 {
+			return v.takeApart(ctx, d, parts)
+		}
+	}
 	err := v.attempts.wait(ctx, before, d)
 	if errors.Is(err, errNoSink) {
 		return fmt.Errorf("deliver %s: %w", d.ID, err)
 	}
 	return err
+}
+
+// takeApart writes down the parts of a delivery, which is done with that: nothing of it was attempted.
+func (v *Deliverer) takeApart(ctx context.Context, d *Delivery, parts []*Delivery) error {
+	waiting := make([]Deferred, len(parts))
+	for i, part := range parts {
+		waiting[i] = Deferred{Delivery: part}
+	}
+	if err := v.outbox.Enqueue(ctx, waiting); err != nil {
+		return fmt.Errorf("take delivery %s apart: %w", d.ID, err)
+	}
+	v.attempts.log.Info("delivery taken apart, because its recipients go to different places",
+		"message", d.Message.Envelope.ID, "delivery", d.ID, "sink", d.Sink, "parts", len(parts))
+	return nil
 }

@@ -186,7 +186,9 @@ func TestAFullSinkNeverHoldsAProcessor(t *testing.T) {
 			t.Errorf("want one delivery, due now, its attempt not counted; got %+v", box.waiting)
 		}
 		// The deliverer shares the slots: it waits for one.
-		wg.Go(func() { _ = NewDeliverer(Stages{}, attempts).Deliver(t.Context(), box.waiting[0].Delivery) })
+		wg.Go(func() {
+			_ = NewDeliverer(Stages{}, attempts, &outboxRecorder{}).Deliver(t.Context(), box.waiting[0].Delivery)
+		})
 		synctest.Wait()
 		close(release)
 		wg.Wait()
@@ -226,7 +228,7 @@ func TestAPanickingSinkIsATransientFailure(t *testing.T) {
 func TestTheWholeScheduleEndsInADeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, attempts := newTestProcessor(routes{}, &outboxRecorder{}, outletsOf(1, map[string]Sink{"one": failsWith(errors.New("503"))}))
-		v := NewDeliverer(Stages{}, attempts)
+		v := NewDeliverer(Stages{}, attempts, &outboxRecorder{})
 		d := &Delivery{ID: "M.one", Sink: "one", Message: testMessage(), Attempt: 1, First: time.Now()}
 		var delays []time.Duration
 		for {

@@ -68,7 +68,7 @@ func (t *Table) Check(sinks []string) []Finding {
 }
 
 func unknownSink(sink string, sinks []string) string {
-	return fmt.Sprintf("there is no sink %q%s", sink, didYouMean(sink, sinks))
+	return fmt.Sprintf("there is no sink %q%s", sink, pipeline.DidYouMean(sink, sinks))
 }
 
 // constant evaluates a condition that does not depend on the message.

@@ -17,6 +17,24 @@ type Explanation struct {
 	Recipients []RecipientExplanation `json:"recipients"`
 	// Problems are those that Route reports.
 	Problems []pipeline.Problem `json:"problems"`
+	// Deliveries are what the targets result in. Explain leaves them out: it does not know the sinks.
+	Deliveries []DeliveryExplanation `json:"deliveries"`
+}
+
+// DeliveryExplanation is a delivery that would be made.
+type DeliveryExplanation struct {
+	Sink       string   `json:"sink"`
+	Recipients []string `json:"recipients"`
+	Rules      []string `json:"rules"`
+	Tags       []string `json:"tags"`
+	// Options are what the sink's templates make of it.
+	Options []OptionExplanation `json:"options"`
+}
+
+// OptionExplanation is what a template of a sink comes out as.
+type OptionExplanation struct {
+	Option string `json:"option"`
+	Value  string `json:"value"`
 }
 
 // RecipientExplanation tells one recipient's way through the rules.
@@ -93,7 +111,7 @@ type Value struct {
 func (t *Table) Explain(m *pipeline.Message) Explanation {
 	r := t.runner(m)
 	defer t.release(r)
-	e := Explanation{Recipients: []RecipientExplanation{}, Problems: []pipeline.Problem{}}
+	e := Explanation{Recipients: []RecipientExplanation{}, Problems: []pipeline.Problem{}, Deliveries: []DeliveryExplanation{}}
 	for i := range m.Envelope.Recipients {
 		rcpt := &m.Envelope.Recipients[i]
 		x := RecipientExplanation{Recipient: rcpt.Address, Rules: make([]RuleExplanation, 0, len(t.rules)), Targets: []TargetExplanation{}}

@@ -20,6 +20,9 @@ func (e Explanation) WriteText(w io.Writer) error {
 		}
 		r.write(&b)
 	}
+	for i := range e.Deliveries {
+		e.Deliveries[i].write(&b, i == 0)
+	}
 	for _, p := range e.Problems {
 		fmt.Fprintf(&b, "\nproblem: rule %s: %s\n", p.Where, p.Detail)
 	}
@@ -49,6 +52,20 @@ func (r *RecipientExplanation) write(b *bytes.Buffer) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Captures)) {
 		fmt.Fprintf(b, "  capture %s = %s\n", name, quoted(r.Captures[name]))
+	}
+}
+
+func (d *DeliveryExplanation) write(b *bytes.Buffer, first bool) {
+	if first {
+		b.WriteString("\ndeliveries\n")
+	}
+	who := make([]string, len(d.Recipients))
+	for i, r := range d.Recipients {
+		who[i] = strings.Trim(quoted(r), `"`)
+	}
+	fmt.Fprintf(b, "  %s: %s\n", d.Sink, strings.Join(who, ", "))
+	for _, o := range d.Options {
+		fmt.Fprintf(b, "      %s = %s\n", o.Option, quoted(o.Value))
 	}
 }
 

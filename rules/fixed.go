@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/expr-lang/expr/ast"
+
+	"mxhook/pipeline"
 )
 
 // ownCall checks what of the arguments of one of our functions must be fixed, so that it is checked once and not when
@@ -76,7 +78,7 @@ func (in *inspector) listName(n *ast.CallNode) {
 		if len(names) == 0 {
 			return fmt.Errorf("there is no list %q; add one: lists: [{name: %s, file: ...}]", text, text)
 		}
-		return fmt.Errorf("there is no list %q%s", text, didYouMean(text, names))
+		return fmt.Errorf("there is no list %q%s", text, pipeline.DidYouMean(text, names))
 	})
 }
 
@@ -96,6 +98,6 @@ func (in *inspector) tokenCall(n *ast.CallNode) {
 		if len(names) == 0 {
 			return fmt.Errorf("there is no signed address %q; add one: signed_addresses: [{name: %s, ...}]", text, text)
 		}
-		return fmt.Errorf("there is no signed address %q%s", text, didYouMean(text, names))
+		return fmt.Errorf("there is no signed address %q%s", text, pipeline.DidYouMean(text, names))
 	})
 }

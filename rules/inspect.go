@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/expr-lang/expr/ast"
+
+	"mxhook/pipeline"
 )
 
 // lexicon is the vocabulary in the form that the inspector needs; it is built once per table.
@@ -158,7 +160,7 @@ func (in *inspector) identifier(n *ast.IdentifierNode) string {
 
 // suggestRoot also finds fields whose group was left out: domain is recipient.domain.
 func (in *inspector) suggestRoot(name string) string {
-	if s := didYouMean(name, in.roots); s != "" {
+	if s := pipeline.DidYouMean(name, in.roots); s != "" {
 		return s
 	}
 	for _, group := range []string{"recipient", "envelope", "sender", "client", "auth"} {
@@ -205,7 +207,7 @@ func (in *inspector) member(n *ast.MemberNode) string {
 }
 
 func (in *inspector) suggestField(base, name string) string {
-	if s := didYouMean(name, in.fields[base]); s != "" {
+	if s := pipeline.DidYouMean(name, in.fields[base]); s != "" {
 		return s
 	}
 	return "; it has " + strings.Join(in.fields[base], ", ")
@@ -230,7 +232,7 @@ func (in *inspector) call(n *ast.CallNode) string {
 				return "" // its argument has been looked at
 			}
 		default:
-			in.complain(callee, "there is no function %s%s", callee.Value, didYouMean(callee.Value, in.functionNames()))
+			in.complain(callee, "there is no function %s%s", callee.Value, pipeline.DidYouMean(callee.Value, in.functionNames()))
 		}
 		switch callee.Value {
 		case "inNetwork":
@@ -264,7 +266,7 @@ func (in *inspector) method(base string, callee *ast.MemberNode) {
 }
 
 func (in *inspector) suggestMethod(name string) string {
-	if s := didYouMean(name, methods()); s != "" {
+	if s := pipeline.DidYouMean(name, methods()); s != "" {
 		return s
 	}
 	return "; it has " + strings.Join(methods(), ", ")

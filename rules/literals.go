@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
+
+	"mxhook/pipeline"
 )
 
 func (in *inspector) pattern(n ast.Node) {
@@ -49,7 +51,7 @@ func (in *inspector) literals(operator, path string, n ast.Node) {
 }
 
 func (in *inspector) suggestValue(w Word, value string) string {
-	if v, ok := Nearest(value, w.Values); ok && v != "" {
+	if v, ok := pipeline.Nearest(value, w.Values); ok && v != "" {
 		return fmt.Sprintf("; did you mean %q?", v)
 	}
 	var values []string

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mxhook/configs"
+	"mxhook/pipeline"
 	"mxhook/rules"
 )
 
@@ -106,7 +107,7 @@ func signedAddress(cfg *configs.Config, name string) (*rules.SignedAddress, conf
 		}
 	}
 	names := signedNames(cfg)
-	if near, ok := rules.Nearest(name, names); ok {
+	if near, ok := pipeline.Nearest(name, names); ok {
 		return nil, 0, usagef("there is no signed address %q; did you mean %s?", name, near)
 	}
 	if len(names) == 0 {

@@ -110,7 +110,7 @@ func TestFileKeepsTheContract(t *testing.T) {
 					Sink: f, Close: func() {},
 					Copies: func(id string) int {
 						n := 0
-						for _, name := range files(t, f.dir) {
+						for _, name := range files(t, f.base) {
 							if strings.Contains(name, safeName(id)+".") && !strings.HasSuffix(name, ".json") {
 								n++
 							}
@@ -130,13 +130,13 @@ func TestMaildirHoldsMailBelowItsRecipients(t *testing.T) {
 	d.Recipients = d.Message.Envelope.Recipients
 	resp := deliver(t, f, d)
 	name := "1795288623.01KAK5ZV3QW8E6T4Y2N0PLAIN0.test.mx.example.com"
-	if diff := cmp.Diff([]string{"new/" + name}, files(t, f.dir)); diff != "" {
+	if diff := cmp.Diff([]string{"new/" + name}, files(t, f.base)); diff != "" {
 		t.Fatal(diff)
 	}
 	if want := (pipeline.Response{Status: "written", Detail: "new/" + name}); resp != want {
 		t.Errorf("response %+v, want %+v", resp, want)
 	}
-	got, err := os.ReadFile(filepath.Join(f.dir, "new", name))
+	got, err := os.ReadFile(filepath.Join(f.base, "new", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,13 +154,13 @@ func TestMaildirRepeatFindsMailThatAReaderMoved(t *testing.T) {
 		d := sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N0M0VED0")
 		deliver(t, f, d)
 		name := maildirName(d)
-		if err := os.Rename(filepath.Join(f.dir, "new", name), filepath.Join(f.dir, "cur", name+flags)); err != nil {
+		if err := os.Rename(filepath.Join(f.base, "new", name), filepath.Join(f.base, "cur", name+flags)); err != nil {
 			t.Fatal(err)
 		}
 		if resp := deliver(t, f, d); resp.Status != "written before" {
 			t.Errorf("flags %q: status %q", flags, resp.Status)
 		}
-		if diff := cmp.Diff([]string{"cur/" + name + flags}, files(t, f.dir)); diff != "" {
+		if diff := cmp.Diff([]string{"cur/" + name + flags}, files(t, f.base)); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -171,15 +171,15 @@ func TestEMLWritesMailAndPayload(t *testing.T) {
 	f := newFile(t, Options{Layout: EML})
 	d := sinktest.Samples()[0].Delivery
 	deliver(t, f, d)
-	if diff := cmp.Diff([]string{d.ID + ".eml", d.ID + ".json"}, files(t, f.dir)); diff != "" {
+	if diff := cmp.Diff([]string{d.ID + ".eml", d.ID + ".json"}, files(t, f.base)); diff != "" {
 		t.Fatal(diff)
 	}
-	got, err := os.ReadFile(filepath.Join(f.dir, d.ID+".eml"))
+	got, err := os.ReadFile(filepath.Join(f.base, d.ID+".eml"))
 	want, _ := io.ReadAll(d.Message.Mail())
 	if err != nil || string(got) != string(want) {
 		t.Errorf("mail is %q, %v", got, err)
 	}
-	if got, err := os.ReadFile(filepath.Join(f.dir, d.ID+".json")); err != nil || string(got) != `{"`+d.ID+`":1}` {
+	if got, err := os.ReadFile(filepath.Join(f.base, d.ID+".json")); err != nil || string(got) != `{"`+d.ID+`":1}` {
 		t.Errorf("JSON is %q, %v", got, err)
 	}
 }
@@ -189,12 +189,12 @@ func TestEMLRepeatCompletesAPairThatACrashLeftHalf(t *testing.T) {
 	f := newFile(t, Options{Layout: EML})
 	d := sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N0HALF00")
 	deliver(t, f, d)
-	if err := os.Remove(filepath.Join(f.dir, d.ID+".json")); err != nil {
+	if err := os.Remove(filepath.Join(f.base, d.ID+".json")); err != nil {
 		t.Fatal(err)
 	}
 	d.Attempt = 2
 	deliver(t, f, d)
-	if got, err := os.ReadFile(filepath.Join(f.dir, d.ID+".json")); err != nil || string(got) != `{"`+d.ID+`":2}` {
+	if got, err := os.ReadFile(filepath.Join(f.base, d.ID+".json")); err != nil || string(got) != `{"`+d.ID+`":2}` {
 		t.Errorf("JSON is %q, %v", got, err)
 	}
 }
@@ -223,7 +223,7 @@ func TestDiskFaultIsTransientAndLeavesNothing(t *testing.T) {
 			if !errors.Is(err, want) || pipeline.IsPermanent(err) {
 				t.Errorf("%s, %s: error %v (permanent: %v), want transient %v", layout, name, err, pipeline.IsPermanent(err), want)
 			}
-			if left := files(t, f.dir); len(left) != 0 {
+			if left := files(t, f.base); len(left) != 0 {
 				t.Errorf("%s, %s: left %q", layout, name, left)
 			}
 			f.create = healthy
@@ -249,7 +249,7 @@ func TestCancellationWhileWritingLeavesNothing(t *testing.T) {
 	if _, err := f.Deliver(ctx, d); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if diff := cmp.Diff([]string{d.ID + ".eml"}, files(t, f.dir)); diff != "" {
+	if diff := cmp.Diff([]string{d.ID + ".eml"}, files(t, f.base)); diff != "" {
 		t.Errorf("there should be the whole mail and no JSON: %s", diff)
 	}
 }
@@ -262,7 +262,7 @@ func TestFilesAndFoldersAreOurs(t *testing.T) {
 	for path, want := range map[string]os.FileMode{
 		"": 0o700, "tmp": 0o700, "cur": 0o700, "new": 0o700, "new/" + maildirName(d): 0o600,
 	} {
-		info, err := os.Stat(filepath.Join(f.dir, path))
+		info, err := os.Stat(filepath.Join(f.base, path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func TestFolderRemovedWhileRunningIsMadeAgain(t *testing.T) {
 	f := newFile(t, Options{})
 	d := sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N0REM0VE")
 	deliver(t, f, d)
-	if err := os.RemoveAll(f.dir); err != nil {
+	if err := os.RemoveAll(f.base); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.Deliver(t.Context(), d); !errors.Is(err, os.ErrNotExist) {
@@ -305,8 +305,8 @@ func TestLeftOverTemporaryFilesAreRemoved(t *testing.T) {
 	for _, layout := range []string{Maildir, EML} {
 		f := newFile(t, Options{Layout: layout})
 		deliver(t, f, sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N00LD000"))
-		before := files(t, f.dir)
-		tmp := f.layout.temporary()
+		before := files(t, f.base)
+		tmp := f.layout(f.base).temporary()
 		for name, age := range map[string]time.Duration{
 			tempPrefix + "old.1": 37 * time.Hour, tempPrefix + "young.1": time.Hour, "of-somebody-else": 37 * time.Hour,
 		} {
@@ -319,12 +319,12 @@ func TestLeftOverTemporaryFilesAreRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		again := newFile(t, Options{Layout: layout, Dir: f.dir})
+		again := newFile(t, Options{Layout: layout, Dir: f.base})
 		deliver(t, again, sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N00LD000"))
-		rel, _ := filepath.Rel(f.dir, tmp)
+		rel, _ := filepath.Rel(f.base, tmp)
 		want := append(before, filepath.Join(rel, tempPrefix+"young.1"), filepath.Join(rel, "of-somebody-else"))
 		slices.Sort(want)
-		if diff := cmp.Diff(want, files(t, f.dir)); diff != "" {
+		if diff := cmp.Diff(want, files(t, f.base)); diff != "" {
 			t.Errorf("%s: %s", layout, diff)
 		}
 	}
@@ -395,7 +395,7 @@ func TestDeliveredToCannotBreakTheHeader(t *testing.T) {
 	samples := sinktest.Samples()
 	d := samples[len(samples)-1].Delivery
 	deliver(t, f, d)
-	got, err := os.ReadFile(filepath.Join(f.dir, "new", maildirName(d)))
+	got, err := os.ReadFile(filepath.Join(f.base, "new", maildirName(d)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 // pairs is the layout EML. The mail is written first: who waits for the JSON finds both.
 type pairs struct {
 	dir    string
+	name   *pipeline.Template // nil: the delivery id
 	encode func(w io.Writer, d *pipeline.Delivery) error
 }
 
@@ -20,6 +21,9 @@ func (p pairs) temporary() string { return p.dir }
 
 func (p pairs) deliver(ctx context.Context, f *File, d *pipeline.Delivery) (pipeline.Response, error) {
 	name := safeName(d.ID)
+	if p.name != nil {
+		name = p.name.Expand(d)
+	}
 	mail, meta := filepath.Join(p.dir, name+".eml"), filepath.Join(p.dir, name+".json")
 	hasMail, err := exists(mail)
 	if err != nil {

@@ -48,10 +48,13 @@ type tokenSource struct {
 }
 
 func newTokenSource(o Options) (*tokenSource, error) {
-	target, user, err := (Options{URL: o.OAuth2.TokenURL}).endpoint()
+	var fields address
+	target, user, err := (Options{URL: o.OAuth2.TokenURL}).endpoint(&fields)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("oauth2: token_url: %w", err)
+	case fields.path != nil || fields.query != nil:
+		return nil, errors.New("oauth2: token_url has fields in braces: it is the same for all mail")
 	case user != nil:
 		return nil, errors.New("oauth2: token_url has user information: set client_id and client_secret")
 	case target.Scheme == "http" && !o.AllowPrivate && len(o.AllowNetworks) == 0:

@@ -22,7 +22,8 @@ type Header struct{ Name, Value string }
 type Options struct {
 	// Sink is the configured name, for metrics.
 	Sink string
-	// URL is the endpoint, http or https. User information in it becomes basic authentication.
+	// URL is the endpoint, http or https. User information in it becomes basic authentication. Path and query may be
+	// templates (pipeline.Template).
 	URL string
 	// Secrets sign every request: "whsec_..." (HMAC-SHA256) or "whsk_..." (ed25519; the whole body is then held in
 	// memory). Several are a rotation, at most 8.
@@ -40,7 +41,7 @@ type Options struct {
 	Proxy string
 	// Resolver resolves targets for the address guard when there is a proxy; nil is the system's.
 	Resolver Resolver
-	// Headers are added to every request, at most 64.
+	// Headers are added to every request, at most 64; their values may be templates.
 	Headers []Header
 	// Raw puts the mail as received into raw.content.
 	Raw bool
@@ -104,16 +105,20 @@ const (
 	maxHeaders = 64
 )
 
-// endpoint reads the URL. The user information comes apart, so that the URL can be used in requests without it.
+// endpoint reads the URL, and its templates into a. The user information comes apart, so that the URL can be used in requests without it.
 // Errors do not quote the URL: it may hold a password.
-func (o Options) endpoint() (*url.URL, *url.Userinfo, error) {
+func (o Options) endpoint(a *address) (*url.URL, *url.Userinfo, error) {
 	if o.URL == "" {
 		return nil, nil, errors.New("url is missing: set it to the http or https address of the endpoint")
 	}
 	if len(o.URL) > maxURL {
 		return nil, nil, fmt.Errorf("url is longer than %d octets", maxURL)
 	}
-	u, err := url.Parse(o.URL)
+	text, err := a.readURL(o.URL)
+	if err != nil {
+		return nil, nil, err
+	}
+	u, err := url.Parse(text)
 	if err != nil {
 		return nil, nil, errors.New("url is not valid: percent-encode special characters in user name, password and path")
 	}
@@ -138,13 +143,13 @@ func (o Options) endpoint() (*url.URL, *url.Userinfo, error) {
 	return u, user, nil
 }
 
-// header returns the fields that all requests have in common.
-func (o Options) header(user *url.Userinfo) (http.Header, error) {
+// header returns the fields that all requests have in common; those whose values are templates it puts into a.
+func (o Options) header(user *url.Userinfo, a *address) (http.Header, error) {
 	if len(o.Headers) > maxHeaders {
 		return nil, fmt.Errorf("%d headers: at most %d", len(o.Headers), maxHeaders)
 	}
 	h := http.Header{}
-	for _, f := range o.Headers {
+	for i, f := range o.Headers {
 		name := http.CanonicalHeaderKey(f.Name)
 		switch {
 		case !httpguts.ValidHeaderFieldName(f.Name):
@@ -154,10 +159,15 @@ func (o Options) header(user *url.Userinfo) (http.Header, error) {
 		case !httpguts.ValidHeaderFieldValue(f.Value):
 			return nil, fmt.Errorf("header %q: its value has control characters", f.Name)
 		}
-		h.Add(name, f.Value)
+		switch value, fixed, err := a.readHeader(i, name, f.Value); {
+		case err != nil:
+			return nil, fmt.Errorf("header %q: %w", f.Name, err)
+		case fixed:
+			h.Add(name, value)
+		}
 	}
 	credentials := 0
-	for _, given := range []bool{user != nil, h.Get("Authorization") != "", o.Bearer != "", o.User != "" || o.Password != "", o.OAuth2 != nil} {
+	for _, given := range []bool{user != nil, h.Get("Authorization") != "" || a.authorizes(), o.Bearer != "", o.User != "" || o.Password != "", o.OAuth2 != nil} {
 		if given {
 			credentials++
 		}

@@ -140,11 +140,11 @@ func TestRedactorCutsSecretsInEveryForm(t *testing.T) {
 		URL: "https://alice:p%2Fss%20w%C3%B6rd@example.com/hooks/T024BE7LD1234567/x?token=a%2Bb%26c%3D&v=2", Secrets: []string{testSecret},
 		Headers: []Header{{"Authorization2", "Bearer abc/def\"ghi"}},
 	}
-	target, user, err := o.endpoint()
+	target, user, err := o.endpoint(&address{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRedactor(o, target, user, nil)
+	r := newRedactor(o, target, user, nil, nil)
 	for _, secret := range []string{
 		testSecret, strings.TrimPrefix(testSecret, "whsec_"), "p/ss wörd", "p%2Fss%20w%C3%B6rd", "p%2Fss+w%C3%B6rd", `p\/ss wörd`,
 		"token=a%2Bb%26c%3D&v=2", "a+b&c=", "a%2Bb%26c%3D", `abc/def"ghi`, `abc/def\"ghi`, "T024BE7LD1234567",
@@ -163,7 +163,7 @@ func FuzzAnswerTexts(f *testing.F) {
 	f.Add("Sat, 21 Nov 2026 19:10:00 GMT", "//x", "\xff\x1b[0m\u202e")
 	f.Add("-1", "http://[::1", strings.Repeat("ä", 600))
 	o := Options{URL: "https://example.com/hook"}
-	target, _, err := o.endpoint()
+	target, _, err := o.endpoint(&address{})
 	if err != nil {
 		f.Fatal(err)
 	}

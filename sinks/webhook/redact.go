@@ -16,9 +16,9 @@ const minSecret = 4
 
 // newRedactor returns a replacer that cuts everything secret of a sink out of a text: its secrets, the values of its
 // header fields, user information, path segments and query of its URL, each also as it looks in a URL, in base64 (basic
-// authentication) and in JSON. Endpoints do echo requests in their answers.
-func newRedactor(o Options, target *url.URL, user *url.Userinfo, proxy *url.URL) *strings.Replacer {
-	var secrets []string
+// authentication) and in JSON; and more. Endpoints do echo requests in their answers.
+func newRedactor(o Options, target *url.URL, user *url.Userinfo, proxy *url.URL, more []string) *strings.Replacer {
+	secrets := slices.Clone(more)
 	for _, s := range o.Secrets {
 		_, key, _ := strings.Cut(s, "_")
 		secrets = append(secrets, s, key)

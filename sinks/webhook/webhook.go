@@ -24,6 +24,7 @@ import (
 type Webhook struct {
 	name      string
 	target    *url.URL // without user information
+	address   address
 	header    http.Header
 	signer    *signer
 	dialect   *dialect
@@ -43,7 +44,8 @@ func New(o Options) (*Webhook, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	target, user, err := o.endpoint()
+	w := &Webhook{name: o.Sink, metrics: o.Metrics, now: o.Now}
+	target, user, err := o.endpoint(&w.address)
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +58,8 @@ func New(o Options) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Webhook{name: o.Sink, target: target, metrics: o.Metrics, now: o.Now}
-	if w.header, err = o.header(user); err != nil {
+	w.target = target
+	if w.header, err = o.header(user, &w.address); err != nil {
 		return nil, err
 	}
 	if w.signer, err = newSigner(o.Secrets, o.OldSecrets...); err != nil {
@@ -86,7 +88,7 @@ func New(o Options) (*Webhook, error) {
 		}
 		w.tokens.transport, w.tokens.check = w.transport, w.check
 	}
-	w.redactor = newRedactor(o, target, user, proxy)
+	w.redactor = newRedactor(o, target, user, proxy, w.address.secrets())
 	return w, nil
 }
 
@@ -263,12 +265,17 @@ func (w *Webhook) request(ctx context.Context, d *pipeline.Delivery) (*http.Requ
 	if err := c.prepare(ctx); err != nil {
 		return nil, err
 	}
+	target, err := w.address.url(w.target, d)
+	if err != nil {
+		return nil, err
+	}
 	header := w.header.Clone()
+	w.address.fill(header, d)
 	for name, values := range c.header {
 		header[http.CanonicalHeaderKey(name)] = values
 	}
 	return (&http.Request{
-		Method: http.MethodPost, URL: w.target, Host: w.target.Host, Header: header,
+		Method: http.MethodPost, URL: target, Host: target.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: io.NopCloser(c.open()), ContentLength: c.size,
 		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(c.open()), nil },

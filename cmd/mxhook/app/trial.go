@@ -47,6 +47,9 @@ func newOfflineTrial(cfg *configs.Config, log *slog.Logger) (*Trial, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := g.buildSinks(Options{Log: log}, nil, nil); err != nil {
+		return nil, err
+	}
 	read, err := parse.New(parse.Options{Log: log})
 	if err != nil {
 		return nil, err
@@ -115,5 +118,5 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 			}
 		}
 	}
-	return t.generation.table.Explain(m), nil
+	return t.generation.explain(m), nil
 }

@@ -43,7 +43,7 @@ func (w *work) start(q *queue.Queue) *workers {
 	processor := pipeline.NewProcessor(pipeline.ProcessorOptions{
 		Stages: w.stages, Attempts: attempts, Outbox: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
 	})
-	deliverer := pipeline.NewDeliverer(w.parse, attempts)
+	deliverer := pipeline.NewDeliverer(w.parse, attempts, q)
 
 	ws := &workers{log: w.opts.Log, loops: map[string]*loop{}, done: make(chan struct{})}
 	ws.patience, ws.interrupt = context.WithCancel(context.Background())

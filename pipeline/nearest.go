@@ -1,9 +1,9 @@
-package rules
+package pipeline
 
 import "strings"
 
 // Nearest returns the candidate that word most probably was meant to be: the one with the fewest edits, if these are
-// few for its length. Case does not count. The configuration uses it for its keys too.
+// few for its length. Case does not count. It is for messages about names that people misspell.
 func Nearest(word string, candidates []string) (string, bool) {
 	if len(word) > 100 {
 		return "", false
@@ -46,8 +46,8 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// didYouMean is the end of a message about an unknown name: "; did you mean x?" or nothing.
-func didYouMean(word string, candidates []string) string {
+// DidYouMean is the end of a message about an unknown name: "; did you mean x?" or nothing.
+func DidYouMean(word string, candidates []string) string {
 	if c, ok := Nearest(word, candidates); ok {
 		return "; did you mean " + c + "?"
 	}
