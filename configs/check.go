@@ -70,6 +70,7 @@ func (c *checker) check() {
 	c.tests()
 	c.queue()
 	c.process()
+	c.links()
 }
 
 // plainName is what a sink's or listener's name looks like: it is in ids, metrics and file names.

@@ -29,6 +29,7 @@ type Config struct {
 	Tests       []Test      `yaml:"tests"`
 	Queue       Queue       `yaml:"queue"`
 	DeadLetters DeadLetters `yaml:"dead_letters"`
+	Links       Links       `yaml:"links"`
 	Limits      Limits      `yaml:"limits"`
 	Ops         Ops         `yaml:"ops"`
 	Log         Log         `yaml:"log"`
@@ -189,8 +190,9 @@ type Webhook struct {
 	AllowNetworks   []string    `yaml:"allow_networks"`
 	Raw             bool        `yaml:"raw"`
 	OmitAttachments bool        `yaml:"omit_attachments"`
-	// InlineLimit is the size above which the octets of an attachment are left out; 0 is no limit.
+	// InlineLimit is the size above which the octets of an attachment or the raw mail are left out; 0 is no limit.
 	InlineLimit Size `yaml:"inline_limit"`
+	Reply       bool `yaml:"reply"`
 }
 
 // Header is a header field of requests. Its value is often a credential.
@@ -270,6 +272,7 @@ func Default() Config {
 		DNS:         DNS{Timeout: Duration(5 * time.Second)},
 		Queue:       Queue{Replicas: 3, Retention: Duration(8 * day), Reserve: gigabyte, Inline: 512 * kibibyte},
 		DeadLetters: DeadLetters{Keep: Duration(30 * day)},
+		Links:       Links{Path: "/content/", Valid: Duration(3 * day)},
 		Limits:      Limits{Memory: 256 * megabyte, Shutdown: Duration(25 * time.Second)},
 		Ops:         Ops{Address: "127.0.0.1:8025"},
 		Log:         Log{Level: "info", Format: "text"},

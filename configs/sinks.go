@@ -22,7 +22,7 @@ func (s *Sink) config() sinks.Config {
 	c := sinks.Config{Name: s.Name, Concurrency: s.Concurrency, Timeout: time.Duration(s.Timeout), Schedule: s.Schedule()}
 	if w := s.Webhook; w != nil {
 		c.Webhook = &webhook.Options{
-			URL: w.URL, Raw: w.Raw, OmitAttachments: w.OmitAttachments, InlineLimit: int64(w.InlineLimit), AllowPrivate: w.AllowPrivate,
+			URL: w.URL, Raw: w.Raw, OmitAttachments: w.OmitAttachments, InlineLimit: int64(w.InlineLimit), Reply: w.Reply, AllowPrivate: w.AllowPrivate,
 			PermanentStatuses: s.PermanentStatuses,
 		}
 		w.addTo(c.Webhook)

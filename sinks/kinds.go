@@ -70,6 +70,7 @@ func kindOf(c Config) (kind, error) {
 func (b builder) webhook(c Config) (pipeline.Sink, error) {
 	o := *c.Webhook
 	o.Sink, o.Concurrency, o.Version, o.Now, o.Metrics = c.Name, c.Concurrency, b.deps.Version, b.deps.Now, b.metrics
+	o.Link = b.deps.Link
 	return webhook.New(o)
 }
 
@@ -79,7 +80,7 @@ func (b builder) file(c Config) (pipeline.Sink, error) {
 	o := *c.File
 	o.Now = b.deps.Now
 	o.Encode = func(w io.Writer, d *pipeline.Delivery) error {
-		return webhook.EncodePayload(w, d, webhook.PayloadOptions{OmitAttachments: "in the .eml file of the same name"})
+		return webhook.EncodePayload(w, d, webhook.PayloadOptions{Reply: true, OmitAttachments: "in the .eml file of the same name"})
 	}
 	return file.New(o)
 }

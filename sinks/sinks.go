@@ -55,6 +55,8 @@ type Deps struct {
 	Now func() time.Time
 	// Version is ours, for user agents.
 	Version string
+	// Link makes the URLs of attachments, see webhook.Options; nil makes none.
+	Link func(m *pipeline.Message, part string) string
 }
 
 // Build checks the configurations and makes an outlet of each, in their order. It does not connect and touches no file.

@@ -68,7 +68,7 @@ func messageFrom(ctx context.Context, args []string) (*pipeline.Message, error) 
 // data.problems.
 func writeMessageJSON(w io.Writer, m *pipeline.Message) error {
 	var b strings.Builder
-	if err := webhook.EncodePayload(&b, &pipeline.Delivery{Message: m}, webhook.PayloadOptions{}); err != nil {
+	if err := webhook.EncodePayload(&b, &pipeline.Delivery{Message: m}, webhook.PayloadOptions{Reply: true}); err != nil {
 		return err
 	}
 	var p struct {

@@ -39,7 +39,7 @@ func newDialect(o Options, _ *url.URL) (*dialect, error) {
 	if !slices.Contains(Formats(), o.Format) {
 		return nil, fmt.Errorf("format %q: write one of %s", o.Format, strings.Join(Formats(), ", "))
 	}
-	p := PayloadOptions{Raw: o.Raw, InlineLimit: o.InlineLimit}
+	p := PayloadOptions{Raw: o.Raw, InlineLimit: o.InlineLimit, Link: o.Link, Reply: o.Reply}
 	if o.OmitAttachments {
 		p.OmitAttachments = "left out by the sink's configuration"
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"mxhook/pipeline"
 )
 
 // Header is one header field that a sink adds to its requests.
@@ -47,8 +49,13 @@ type Options struct {
 	Raw bool
 	// OmitAttachments leaves the octets of attachments out of the payload.
 	OmitAttachments bool
-	// InlineLimit leaves the octets of attachments larger than this out of the payload; 0 is no limit.
+	// InlineLimit leaves the octets of attachments, and of the raw mail, larger than this out of the payload; 0 is no limit.
 	InlineLimit int64
+	// Link gives the URL where what InlineLimit leaves out can be had, by the attachment's id or "raw"; "" when it cannot.
+	// Nil: there are no URLs.
+	Link func(m *pipeline.Message, part string) string
+	// Reply puts the text taken apart into message.reply.
+	Reply bool
 	// PermanentStatuses send a delivery to the dead letters at once, besides 410.
 	PermanentStatuses []int
 	// OnStatus changes what becomes of deliveries by the status of the answer.

@@ -10,185 +10,299 @@ import (
 
 // The structs below are version 1 of the payload as customers receive it. They are not the in-memory structs: a field
 // may be added, none may change its meaning or go away. A pointer is a value that may be null; everything else is
-// always there. docs/payload.md explains the fields, testdata/*.json pins them.
+// always there. What stands above each field is its description in docs/payload.schema.json and the types made from it;
+// docs/payload.md explains them together, testdata/*.json pins them.
 
 const payloadVersion = 1
 
 type payload struct {
-	Type      string      `json:"type"`
-	Timestamp string      `json:"timestamp"`
-	Data      payloadData `json:"data"`
+	// Type: always "mail.received".
+	Type string `json:"type"`
+	// Timestamp: when the mail was received: RFC 3339, UTC, milliseconds.
+	Timestamp string `json:"timestamp"`
+	// Data: everything else.
+	Data payloadData `json:"data"`
 }
 
 type payloadData struct {
-	Version  int             `json:"version"`
-	ID       string          `json:"id"`
+	// Version: 1.
+	Version int `json:"version"`
+	// ID: message id (ULID), as in the 250 reply to the sender, the log and the console.
+	ID string `json:"id"`
+	// Delivery: this delivery.
 	Delivery payloadDelivery `json:"delivery"`
-	Kind     string          `json:"kind"`
+	// Kind: "mail", or what the message is for: "auto_reply", "bounce", "complaint", "dmarc_report", "tls_report".
+	Kind string `json:"kind"`
+	// Envelope: what the SMTP transaction said; trust it for routing, whatever the header says.
 	Envelope payloadEnvelope `json:"envelope"`
-	Auth     payloadAuth     `json:"auth"`
-	Message  *payloadMessage `json:"message"`
-	// At most one of these is not null, that of Kind.
-	AutoReply   *payloadAutoReply   `json:"auto_reply"`
-	Bounce      *payloadBounce      `json:"bounce"`
-	Complaint   *payloadComplaint   `json:"complaint"`
+	// Auth: who sent it, as far as that is proven.
+	Auth payloadAuth `json:"auth"`
+	// Message: the content; null when it could not be parsed, and then raw.content or raw.url is there.
+	Message *payloadMessage `json:"message"`
+	// AutoReply: set for kind "auto_reply".
+	AutoReply *payloadAutoReply `json:"auto_reply"`
+	// Bounce: set for kind "bounce"; null there too when the report cannot be read, as with the next ones.
+	Bounce *payloadBounce `json:"bounce"`
+	// Complaint: set for kind "complaint".
+	Complaint *payloadComplaint `json:"complaint"`
+	// DMARCReport: set for kind "dmarc_report".
 	DMARCReport *payloadDMARCReport `json:"dmarc_report"`
-	TLSReport   *payloadTLSReport   `json:"tls_report"`
-	Raw         payloadRaw          `json:"raw"`
-	Problems    []payloadProblem    `json:"problems"`
+	// TLSReport: set for kind "tls_report".
+	TLSReport *payloadTLSReport `json:"tls_report"`
+	// Raw: the mail exactly as received.
+	Raw payloadRaw `json:"raw"`
+	// Problems: what was repaired, replaced or left out.
+	Problems []payloadProblem `json:"problems"`
 }
 
 type payloadDelivery struct {
-	ID       string   `json:"id"`
-	Sink     string   `json:"sink"`
-	Rules    []string `json:"rules"`
-	Tags     []string `json:"tags"`
-	Attempt  int      `json:"attempt"`
-	ReplayOf *string  `json:"replay_of"`
+	// ID: the same at every attempt, and in the header field webhook-id.
+	ID string `json:"id"`
+	// Sink: name of the sink.
+	Sink string `json:"sink"`
+	// Rules: names of the rules that chose the sink.
+	Rules []string `json:"rules"`
+	// Tags: labels that the rules gave the recipients.
+	Tags []string `json:"tags"`
+	// Attempt: number of this attempt, from 1.
+	Attempt int `json:"attempt"`
+	// ReplayOf: id of the delivery that a person replayed.
+	ReplayOf *string `json:"replay_of"`
 }
 
 type payloadEnvelope struct {
-	MailFrom   string             `json:"mail_from"`
+	// MailFrom: reverse-path; "" is the null reverse-path of bounces.
+	MailFrom string `json:"mail_from"`
+	// Recipients: the recipients that rules sent to this sink, no others.
 	Recipients []payloadRecipient `json:"recipients"`
-	Helo       string             `json:"helo"`
-	SMTPUTF8   bool               `json:"smtputf8"`
-	Size       int64              `json:"size"`
-	ReceivedAt string             `json:"received_at"`
-	Listener   string             `json:"listener"`
-	Client     payloadClient      `json:"client"`
+	// Helo: the name that the client gave; unverified.
+	Helo string `json:"helo"`
+	// SMTPUTF8: the transaction asked for SMTPUTF8 (RFC 6531).
+	SMTPUTF8 bool `json:"smtputf8"`
+	// Size: octets as received.
+	Size int64 `json:"size"`
+	// ReceivedAt: RFC 3339, UTC, milliseconds.
+	ReceivedAt string `json:"received_at"`
+	// Listener: name of the listener.
+	Listener string `json:"listener"`
+	// Client: the host that connected.
+	Client payloadClient `json:"client"`
 }
 
 type payloadRecipient struct {
-	Address  string            `json:"address"`
-	Local    string            `json:"local"`
-	Tag      *string           `json:"tag"`
-	Domain   string            `json:"domain"`
+	// Address: the whole address.
+	Address string `json:"address"`
+	// Local: its local part, without the tag.
+	Local string `json:"local"`
+	// Tag: what stands behind the separator in the local part, "42" of support+42.
+	Tag *string `json:"tag"`
+	// Domain: its domain.
+	Domain string `json:"domain"`
+	// Captures: named groups of the recipient pattern that matched.
 	Captures map[string]string `json:"captures"`
 }
 
 type payloadClient struct {
-	IP   *string     `json:"ip"`
-	Port int         `json:"port"`
-	Name *string     `json:"name"`
-	TLS  *payloadTLS `json:"tls"`
+	// IP: IPv4 or IPv6 address.
+	IP *string `json:"ip"`
+	// Port: TCP port of the client.
+	Port int `json:"port"`
+	// Name: host name, when reverse and forward DNS agree.
+	Name *string `json:"name"`
+	// TLS: null for clear text.
+	TLS *payloadTLS `json:"tls"`
 }
 
 type payloadTLS struct {
+	// Version: "TLS 1.3".
 	Version string `json:"version"`
-	Cipher  string `json:"cipher"`
+	// Cipher: name of the cipher suite (IANA).
+	Cipher string `json:"cipher"`
 }
 
 type payloadAuth struct {
+	// Sender: the one verdict that is safe to act on.
 	Sender payloadSender `json:"sender"`
-	SPF    payloadSPF    `json:"spf"`
-	DKIM   []payloadDKIM `json:"dkim"`
-	DMARC  payloadDMARC  `json:"dmarc"`
-	ARC    payloadARC    `json:"arc"`
-	IPRev  payloadIPRev  `json:"iprev"`
+	// SPF: RFC 7208.
+	SPF payloadSPF `json:"spf"`
+	// DKIM: one for each signature (RFC 6376).
+	DKIM []payloadDKIM `json:"dkim"`
+	// DMARC: RFC 7489.
+	DMARC payloadDMARC `json:"dmarc"`
+	// ARC: RFC 8617.
+	ARC payloadARC `json:"arc"`
+	// IPRev: reverse DNS of the client (RFC 8601 3).
+	IPRev payloadIPRev `json:"iprev"`
 }
 
 type payloadSender struct {
-	Verified bool    `json:"verified"`
-	Domain   *string `json:"domain"`
-	By       *string `json:"by"`
+	// Verified: the domain of the From address is proven.
+	Verified bool `json:"verified"`
+	// Domain: that domain; null when not verified.
+	Domain *string `json:"domain"`
+	// By: what proves it: "dmarc", or a trusted "arc" chain; null when not verified.
+	By *string `json:"by"`
 }
 
 type payloadSPF struct {
-	Result   string  `json:"result"`
-	Domain   *string `json:"domain"`
+	// Result: as in RFC 8601 2.7.2; "none" also when it was not checked.
+	Result string `json:"result"`
+	// Domain: the domain that was asked.
+	Domain *string `json:"domain"`
+	// Identity: where the domain stood: "mailfrom" or "helo".
 	Identity *string `json:"identity"`
-	Reason   string  `json:"reason"`
+	// Reason: words for people; may be "".
+	Reason string `json:"reason"`
 }
 
 type payloadDKIM struct {
-	Result    string  `json:"result"`
-	Domain    *string `json:"domain"`
-	Selector  *string `json:"selector"`
+	// Result: as in RFC 8601 2.7.1.
+	Result string `json:"result"`
+	// Domain: d= of the signature.
+	Domain *string `json:"domain"`
+	// Selector: s= of the signature.
+	Selector *string `json:"selector"`
+	// Algorithm: a= of the signature.
 	Algorithm *string `json:"algorithm"`
-	Aligned   bool    `json:"aligned"`
-	Reason    string  `json:"reason"`
+	// Aligned: the domain goes with that of From (RFC 7489 3.1).
+	Aligned bool `json:"aligned"`
+	// Reason: words for people; may be "".
+	Reason string `json:"reason"`
 }
 
 type payloadDMARC struct {
-	Result      string  `json:"result"`
-	Domain      *string `json:"domain"`
-	Policy      *string `json:"policy"`
-	SPFAligned  bool    `json:"spf_aligned"`
-	DKIMAligned bool    `json:"dkim_aligned"`
+	// Result: "pass", "fail", "none", "temperror" or "permerror".
+	Result string `json:"result"`
+	// Domain: the domain of From.
+	Domain *string `json:"domain"`
+	// Policy: "none", "quarantine" or "reject"; null when the domain has no record.
+	Policy *string `json:"policy"`
+	// SPFAligned: SPF passed for a domain that goes with that of From.
+	SPFAligned bool `json:"spf_aligned"`
+	// DKIMAligned: a signature passed whose domain goes with that of From.
+	DKIMAligned bool `json:"dkim_aligned"`
 }
 
 type payloadARC struct {
-	Result  string   `json:"result"`
+	// Result: "none", "pass" or "fail", or an error.
+	Result string `json:"result"`
+	// Sealers: the domains of the chain, oldest first.
 	Sealers []string `json:"sealers"`
-	Trusted bool     `json:"trusted"`
+	// Trusted: the chain passed and every sealer is trusted by the configuration.
+	Trusted bool `json:"trusted"`
 }
 
 type payloadIPRev struct {
-	Result string  `json:"result"`
-	Name   *string `json:"name"`
+	// Result: "pass" when the name leads back to the address.
+	Result string `json:"result"`
+	// Name: host name that reverse DNS has for the client; unverified unless the result is "pass".
+	Name *string `json:"name"`
 }
 
 type payloadMessage struct {
-	MessageID   *string             `json:"message_id"`
-	Date        *string             `json:"date"`
-	Subject     *string             `json:"subject"`
-	From        []payloadAddress    `json:"from"`
-	Sender      *payloadAddress     `json:"sender"`
-	ReplyTo     []payloadAddress    `json:"reply_to"`
-	To          []payloadAddress    `json:"to"`
-	Cc          []payloadAddress    `json:"cc"`
-	Bcc         []payloadAddress    `json:"bcc"`
-	InReplyTo   []string            `json:"in_reply_to"`
-	References  []string            `json:"references"`
-	Headers     []payloadHeader     `json:"headers"`
-	Text        *string             `json:"text"`
-	HTML        *string             `json:"html"`
-	TextFrom    *string             `json:"text_from"`
-	Reply       *payloadReply       `json:"reply"`
+	// MessageID: Message-ID with its angle brackets.
+	MessageID *string `json:"message_id"`
+	// Date: the author's date in the author's zone, RFC 3339; null when missing or unreadable.
+	Date *string `json:"date"`
+	// Subject: decoded; null when missing or empty.
+	Subject *string `json:"subject"`
+	// From: the authors as the header has them; forged unless auth.sender says otherwise.
+	From []payloadAddress `json:"from"`
+	// Sender: who sent it for the authors.
+	Sender *payloadAddress `json:"sender"`
+	// ReplyTo: where answers should go.
+	ReplyTo []payloadAddress `json:"reply_to"`
+	// To: as the header has it; not who receives it, see envelope.recipients.
+	To []payloadAddress `json:"to"`
+	// Cc: as the header has it.
+	Cc []payloadAddress `json:"cc"`
+	// Bcc: as the header has it; most senders remove it.
+	Bcc []payloadAddress `json:"bcc"`
+	// InReplyTo: message ids with their angle brackets.
+	InReplyTo []string `json:"in_reply_to"`
+	// References: message ids with their angle brackets, oldest first.
+	References []string `json:"references"`
+	// Headers: all header fields in order, decoded and unfolded.
+	Headers []payloadHeader `json:"headers"`
+	// Text: the plain text, line ends LF; null when there is none.
+	Text *string `json:"text"`
+	// HTML: the HTML as sent, untrusted; null when there is none.
+	HTML *string `json:"html"`
+	// TextFrom: "text", or "html" when text was made from the HTML; null without a text.
+	TextFrom *string `json:"text_from"`
+	// Reply: the text taken apart; null unless the sink has "reply: true", without a text, and for texts over 1 MiB.
+	Reply *payloadReply `json:"reply"`
+	// Attachments: all parts that are no body.
 	Attachments []payloadAttachment `json:"attachments"`
-	Calendar    []payloadEvent      `json:"calendar"`
-	List        *payloadList        `json:"list"`
+	// Calendar: the entries of calendar parts, which are attachments besides.
+	Calendar []payloadEvent `json:"calendar"`
+	// List: of a mailing list or newsletter.
+	List *payloadList `json:"list"`
 }
 
 type payloadAddress struct {
-	Name    *string `json:"name"`
-	Address string  `json:"address"`
+	// Name: display name, decoded.
+	Name *string `json:"name"`
+	// Address: "local@domain"; "" for an entry without one.
+	Address string `json:"address"`
 }
 
 type payloadHeader struct {
-	Name  string `json:"name"`
+	// Name: as written.
+	Name string `json:"name"`
+	// Value: decoded, on one line.
 	Value string `json:"value"`
 }
 
 // payloadAttachment has exactly one of Content, URL and Omitted.
 type payloadAttachment struct {
-	ID          string  `json:"id"`
-	Filename    string  `json:"filename"`
-	ContentType string  `json:"content_type"`
-	Disposition string  `json:"disposition"`
-	ContentID   *string `json:"content_id"`
-	Size        int64   `json:"size"`
-	SHA256      string  `json:"sha256"`
-	Content     *octets `json:"content"`
-	URL         *string `json:"url"`
-	Omitted     *string `json:"omitted"`
-	// OriginalFilename is the name as the sender wrote it, when Filename differs.
+	// ID: its place in the structure, like "1.2".
+	ID string `json:"id"`
+	// Filename: cleaned, never empty; still a name that a stranger chose.
+	Filename string `json:"filename"`
+	// ContentType: media type in lower case, without parameters, as the sender says.
+	ContentType string `json:"content_type"`
+	// Disposition: "attachment" or "inline".
+	Disposition string `json:"disposition"`
+	// ContentID: without angle brackets, for "cid:" links in the HTML.
+	ContentID *string `json:"content_id"`
+	// Size: decoded octets.
+	Size int64 `json:"size"`
+	// SHA256: of the decoded octets, 64 hexadecimal digits.
+	SHA256 string `json:"sha256"`
+	// Content: the decoded octets in base64.
+	Content *octets `json:"content"`
+	// URL: where the decoded octets can be fetched until the link ends.
+	URL *string `json:"url"`
+	// Omitted: why neither content nor url is there.
+	Omitted *string `json:"omitted"`
+	// OriginalFilename: the name as the sender wrote it, when filename differs; never use it as a path.
 	OriginalFilename *string `json:"original_filename"`
-	// Container is the id of the attachment that this one was unpacked from.
-	Container *string         `json:"container"`
-	Message   *payloadSummary `json:"message"`
+	// Container: id of the attachment (winmail.dat) or text that this one was unpacked from.
+	Container *string `json:"container"`
+	// Message: what an attached message says of itself.
+	Message *payloadSummary `json:"message"`
 }
 
 type payloadRaw struct {
-	Size    int64   `json:"size"`
-	SHA256  string  `json:"sha256"`
+	// Size: octets.
+	Size int64 `json:"size"`
+	// SHA256: of the octets, 64 hexadecimal digits.
+	SHA256 string `json:"sha256"`
+	// Content: base64; null unless the sink has "raw: true" or the mail could not be parsed.
 	Content *octets `json:"content"`
-	URL     *string `json:"url"`
+	// URL: where the octets can be fetched, when they are larger than the inline_limit.
+	URL *string `json:"url"`
+	// Omitted: why neither content nor url is there although the sink asks for the raw mail.
+	Omitted *string `json:"omitted"`
 }
 
 type payloadProblem struct {
-	Code   string `json:"code"`
-	Where  string `json:"where"`
+	// Code: a stable word, like "charset-replaced".
+	Code string `json:"code"`
+	// Where: the place: id of a part, name of a header field, or "".
+	Where string `json:"where"`
+	// Detail: words for people.
 	Detail string `json:"detail"`
 }
 
@@ -199,8 +313,27 @@ type PayloadOptions struct {
 	Raw bool
 	// OmitAttachments, when not "", leaves the octets of attachments out and is given as the reason.
 	OmitAttachments string
-	// InlineLimit, when not 0, leaves the octets of larger attachments out and gives the limit as the reason.
+	// InlineLimit, when not 0, leaves the octets of larger attachments and of a larger raw mail out, and gives a link, or the
+	// limit as the reason when Link has none. A raw mail that is all there is of a message is not left out without a link.
 	InlineLimit int64
+	// Link makes the URL of an attachment, by its id, or of the raw mail, "raw". Nil, or "" for a message: there is none.
+	Link func(m *pipeline.Message, part string) string
+	// Reply puts the text taken apart into message.reply.
+	Reply bool
+}
+
+// outside says what to do with octets: a link to them, or a reason to omit them; neither when they go into the payload.
+func (o PayloadOptions) outside(m *pipeline.Message, part string, size int64) (link, omitted string) {
+	if o.InlineLimit <= 0 || size <= o.InlineLimit {
+		return "", ""
+	}
+	if o.Link != nil {
+		link = o.Link(m, part)
+	}
+	if link == "" {
+		omitted = fmt.Sprintf("larger than the sink's inline_limit of %d octets", o.InlineLimit)
+	}
+	return link, omitted
 }
 
 // newPayload fills the wire structs from a delivery. Absent lists become empty ones, absent values nil.
@@ -229,13 +362,27 @@ func newPayload(d *pipeline.Delivery, o PayloadOptions) *payload {
 		if m.Content.Kind != "" {
 			p.Data.Kind = m.Content.Kind
 		}
-		p.Data.Message = newPayloadMessage(m.Content, o)
+		p.Data.Message = newPayloadMessage(m, o)
 		p.Data.setReports(m.Content)
 	}
-	if o.Raw || m.Content == nil {
-		p.Data.Raw.Content = octetsOf(m.Raw)
-	}
+	p.Data.Raw.set(m, o)
 	return p
+}
+
+// set fills in where the octets of the raw mail are.
+func (r *payloadRaw) set(m *pipeline.Message, o PayloadOptions) {
+	if !o.Raw && m.Content != nil {
+		return
+	}
+	link, omitted := o.outside(m, "raw", r.Size)
+	switch {
+	case link != "":
+		r.URL = &link
+	case omitted != "" && m.Content != nil:
+		r.Omitted = &omitted
+	default:
+		r.Content = octetsOf(m.Raw)
+	}
 }
 
 func newPayloadEnvelope(d *pipeline.Delivery) payloadEnvelope {
@@ -302,7 +449,8 @@ func newPayloadAuth(a *pipeline.AuthResults) payloadAuth {
 	return p
 }
 
-func newPayloadMessage(c *pipeline.Content, o PayloadOptions) *payloadMessage {
+func newPayloadMessage(of *pipeline.Message, o PayloadOptions) *payloadMessage {
+	c := of.Content
 	m := &payloadMessage{
 		MessageID:   orNull(c.MessageID),
 		Date:        date(c.Date),
@@ -318,7 +466,6 @@ func newPayloadMessage(c *pipeline.Content, o PayloadOptions) *payloadMessage {
 		Text:        orNull(c.Text),
 		HTML:        orNull(c.HTML),
 		TextFrom:    orNull(c.TextFrom),
-		Reply:       newPayloadReply(c.Reply),
 		Attachments: make([]payloadAttachment, 0, len(c.Attachments)),
 		Calendar:    newPayloadEvents(c.Calendar),
 		List:        newPayloadList(c.List),
@@ -326,12 +473,15 @@ func newPayloadMessage(c *pipeline.Content, o PayloadOptions) *payloadMessage {
 	if c.Sender != nil {
 		m.Sender = &newPayloadAddresses([]pipeline.Address{*c.Sender})[0]
 	}
+	if o.Reply {
+		m.Reply = newPayloadReply(c.Reply)
+	}
 	for _, a := range c.Attachments {
-		omit := o.OmitAttachments
-		if omit == "" && o.InlineLimit > 0 && a.Size > o.InlineLimit {
-			omit = fmt.Sprintf("larger than the sink's inline_limit of %d octets", o.InlineLimit)
+		link, omitted := "", o.OmitAttachments
+		if omitted == "" {
+			link, omitted = o.outside(of, a.ID, a.Size)
 		}
-		m.Attachments = append(m.Attachments, newPayloadAttachment(a, omit))
+		m.Attachments = append(m.Attachments, newPayloadAttachment(a, link, omitted))
 	}
 	return m
 }
@@ -344,13 +494,13 @@ func newPayloadHeaders(hs []pipeline.HeaderField) []payloadHeader {
 	return ps
 }
 
-func newPayloadAttachment(a pipeline.Attachment, omit string) payloadAttachment {
+func newPayloadAttachment(a pipeline.Attachment, link, omitted string) payloadAttachment {
 	p := payloadAttachment{
 		ID: a.ID, Filename: a.Filename, ContentType: a.ContentType, Disposition: a.Disposition, ContentID: orNull(a.ContentID),
-		Size: a.Size, SHA256: hex.EncodeToString(a.SHA256[:]), Omitted: orNull(omit),
+		Size: a.Size, SHA256: hex.EncodeToString(a.SHA256[:]), URL: orNull(link), Omitted: orNull(omitted),
 		OriginalFilename: orNull(a.SentName), Container: orNull(a.Container), Message: newPayloadSummary(a.Message),
 	}
-	if omit == "" {
+	if link == "" && omitted == "" {
 		p.Content = &octets{size: a.Size, open: a.Open}
 	}
 	return p

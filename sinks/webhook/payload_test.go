@@ -29,16 +29,54 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func goldenCases() map[string]func(w io.Writer) error {
 	cases := map[string]func(w io.Writer) error{}
 	for _, s := range sinktest.Samples() {
-		cases[s.Name] = func(w io.Writer) error { return EncodePayload(w, s.Delivery, PayloadOptions{}) }
+		cases[s.Name] = func(w io.Writer) error { return EncodePayload(w, s.Delivery, PayloadOptions{Reply: true}) }
 	}
 	cases["08-raw"] = func(w io.Writer) error {
 		return EncodePayload(w, sinktest.Samples()[0].Delivery, PayloadOptions{Raw: true})
+	}
+	cases["08b-links"] = func(w io.Writer) error {
+		return EncodePayload(w, sinktest.Samples()[1].Delivery, PayloadOptions{Raw: true, InlineLimit: 10, Link: sampleLink})
+	}
+	cases["08c-over-the-limit"] = func(w io.Writer) error {
+		return EncodePayload(w, sinktest.Samples()[1].Delivery, PayloadOptions{Raw: true, InlineLimit: 10})
 	}
 	cases["09-attachments-omitted"] = func(w io.Writer) error {
 		return EncodePayload(w, sinktest.Samples()[1].Delivery, PayloadOptions{OmitAttachments: "in the .eml file"})
 	}
 	addKindCases(cases)
 	return cases
+}
+
+func sampleLink(m *pipeline.Message, part string) string {
+	return "https://mail.example.com/content/" + m.Envelope.ID + "/" + part + "?expires=1795555023&ref=MAIL-0%2F7&signature=c2lnbmF0dXJl"
+}
+
+// TestWhatIsAllThereIsGoesOut: a mail that could not be read has nothing else, so a limit without links does not keep it back.
+func TestWhatIsAllThereIsGoesOut(t *testing.T) {
+	t.Parallel()
+	d := sinktest.Samples()[4].Delivery
+	if d.Message.Content != nil {
+		t.Fatal("the sample was parsed")
+	}
+	for _, o := range []PayloadOptions{{}, {InlineLimit: 1}, {InlineLimit: 1, Link: func(*pipeline.Message, string) string { return "" }}} {
+		if r := newPayload(d, o).Data.Raw; r.Content == nil || r.URL != nil || r.Omitted != nil {
+			t.Errorf("%+v: %+v", o, r)
+		}
+	}
+	if r := newPayload(d, PayloadOptions{InlineLimit: 1, Link: sampleLink}).Data.Raw; r.Content != nil || r.URL == nil {
+		t.Errorf("with a link: %+v", r)
+	}
+}
+
+func TestReplyIsThereWhenAskedFor(t *testing.T) {
+	t.Parallel()
+	m := &pipeline.Message{Content: &pipeline.Content{Reply: &pipeline.Reply{Text: "new"}}}
+	if r := newPayloadMessage(m, PayloadOptions{}).Reply; r != nil {
+		t.Errorf("not asked for: %+v", r)
+	}
+	if r := newPayloadMessage(m, PayloadOptions{Reply: true}).Reply; r == nil || r.Text != "new" {
+		t.Errorf("asked for: %+v", r)
+	}
 }
 
 func TestPayloadIsAsPinned(t *testing.T) {
@@ -106,7 +144,7 @@ var contractFields = []string{
 	"data.message.attachments[].disposition", "data.message.attachments[].content_id", "data.message.attachments[].size",
 	"data.message.attachments[].sha256", "data.message.attachments[].content", "data.message.attachments[].url",
 	"data.message.attachments[].omitted",
-	"data.raw.size", "data.raw.sha256", "data.raw.content", "data.raw.url",
+	"data.raw.size", "data.raw.sha256", "data.raw.content", "data.raw.url", "data.raw.omitted",
 	"data.problems[].code", "data.problems[].where", "data.problems[].detail",
 	"data.auto_reply",
 	"data.bounce",

@@ -9,102 +9,168 @@ import (
 // The objects of version 1 that go with the kind of a message. At most one of them is not null.
 
 type payloadAutoReply struct {
-	Reason            string  `json:"reason"`
+	// Reason: "auto-submitted" (RFC 3834), "disposition-notification", or the name of a header field of a vendor.
+	Reason string `json:"reason"`
+	// OriginalMessageID: the message that was answered, with angle brackets.
 	OriginalMessageID *string `json:"original_message_id"`
 }
 
 type payloadBounce struct {
-	// Method is "rfc3464" or "text".
-	Method       string                   `json:"method"`
-	ReportingMTA *string                  `json:"reporting_mta"`
-	Recipients   []payloadBounceRecipient `json:"recipients"`
-	Original     *payloadOriginal         `json:"original"`
+	// Method: "rfc3464" for a delivery status notification; "text" when it was taken from prose, and may be incomplete.
+	Method string `json:"method"`
+	// ReportingMTA: the host that reports.
+	ReportingMTA *string `json:"reporting_mta"`
+	// Recipients: one for each recipient that is reported on.
+	Recipients []payloadBounceRecipient `json:"recipients"`
+	// Original: what is returned of the message.
+	Original *payloadOriginal `json:"original"`
 }
 
 type payloadBounceRecipient struct {
-	Address         *string `json:"address"`
+	// Address: final recipient.
+	Address *string `json:"address"`
+	// OriginalAddress: the recipient as the sender wrote it.
 	OriginalAddress *string `json:"original_address"`
-	Action          *string `json:"action"`
-	Status          *string `json:"status"`
-	Diagnostic      *string `json:"diagnostic"`
-	RemoteMTA       *string `json:"remote_mta"`
+	// Action: "failed", "delayed", "delivered", "relayed" or "expanded".
+	Action *string `json:"action"`
+	// Status: enhanced status code (RFC 3463), "5.1.1": 5 is for good, 4 for now.
+	Status *string `json:"status"`
+	// Diagnostic: the other host's words.
+	Diagnostic *string `json:"diagnostic"`
+	// RemoteMTA: the other host.
+	RemoteMTA *string `json:"remote_mta"`
 }
 
 // payloadOriginal is the message that a bounce or a complaint returns.
 type payloadOriginal struct {
-	MessageID *string          `json:"message_id"`
-	Date      *string          `json:"date"`
-	Subject   *string          `json:"subject"`
-	From      []payloadAddress `json:"from"`
-	To        []payloadAddress `json:"to"`
-	Headers   []payloadHeader  `json:"headers"`
+	// MessageID: with angle brackets.
+	MessageID *string `json:"message_id"`
+	// Date: the author's date, RFC 3339.
+	Date *string `json:"date"`
+	// Subject: decoded.
+	Subject *string `json:"subject"`
+	// From: as in message.from.
+	From []payloadAddress `json:"from"`
+	// To: as in message.to.
+	To []payloadAddress `json:"to"`
+	// Headers: the header fields that are returned.
+	Headers []payloadHeader `json:"headers"`
 }
 
 type payloadComplaint struct {
-	FeedbackType    *string          `json:"feedback_type"`
-	UserAgent       *string          `json:"user_agent"`
-	MailFrom        *string          `json:"mail_from"`
-	Recipients      []string         `json:"recipients"`
-	SourceIP        *string          `json:"source_ip"`
-	ArrivalDate     *string          `json:"arrival_date"`
-	ReportedDomains []string         `json:"reported_domains"`
-	ReportedURIs    []string         `json:"reported_uris"`
-	AuthFailure     *string          `json:"auth_failure"`
-	Original        *payloadOriginal `json:"original"`
+	// FeedbackType: "abuse", "fraud", "virus", "not-spam", "auth-failure", "opt-out", ... (RFC 5965).
+	FeedbackType *string `json:"feedback_type"`
+	// UserAgent: the reporter's program.
+	UserAgent *string `json:"user_agent"`
+	// MailFrom: reverse-path of the message complained about.
+	MailFrom *string `json:"mail_from"`
+	// Recipients: its recipients.
+	Recipients []string `json:"recipients"`
+	// SourceIP: its client.
+	SourceIP *string `json:"source_ip"`
+	// ArrivalDate: when the reporter got it, RFC 3339.
+	ArrivalDate *string `json:"arrival_date"`
+	// ReportedDomains: domains in it that are complained about.
+	ReportedDomains []string `json:"reported_domains"`
+	// ReportedURIs: URIs in it that are complained about.
+	ReportedURIs []string `json:"reported_uris"`
+	// AuthFailure: what failed, for the type "auth-failure" (RFC 6591).
+	AuthFailure *string `json:"auth_failure"`
+	// Original: what is returned of the message.
+	Original *payloadOriginal `json:"original"`
 }
 
 type payloadDMARCReport struct {
-	Organization    *string              `json:"organization"`
-	Email           *string              `json:"email"`
-	ReportID        *string              `json:"report_id"`
-	Begin           *string              `json:"begin"`
-	End             *string              `json:"end"`
-	Domain          *string              `json:"domain"`
-	Policy          *string              `json:"policy"`
-	SubdomainPolicy *string              `json:"subdomain_policy"`
-	Records         []payloadDMARCRecord `json:"records"`
-	RecordsOmitted  int                  `json:"records_omitted"`
+	// Organization: who reports.
+	Organization *string `json:"organization"`
+	// Email: the reporter's address.
+	Email *string `json:"email"`
+	// ReportID: the reporter's id of the report.
+	ReportID *string `json:"report_id"`
+	// Begin: of the period, RFC 3339, UTC.
+	Begin *string `json:"begin"`
+	// End: of the period, RFC 3339, UTC.
+	End *string `json:"end"`
+	// Domain: the domain that is reported on.
+	Domain *string `json:"domain"`
+	// Policy: p= that was published.
+	Policy *string `json:"policy"`
+	// SubdomainPolicy: sp= that was published.
+	SubdomainPolicy *string `json:"subdomain_policy"`
+	// Records: the first 1000 rows.
+	Records []payloadDMARCRecord `json:"records"`
+	// RecordsOmitted: how many more rows there are.
+	RecordsOmitted int `json:"records_omitted"`
 }
 
 type payloadDMARCRecord struct {
-	SourceIP     *string  `json:"source_ip"`
-	Count        int      `json:"count"`
-	Disposition  *string  `json:"disposition"`
-	DKIM         *string  `json:"dkim"`
-	SPF          *string  `json:"spf"`
-	HeaderFrom   *string  `json:"header_from"`
-	EnvelopeFrom *string  `json:"envelope_from"`
-	EnvelopeTo   *string  `json:"envelope_to"`
-	DKIMDomains  []string `json:"dkim_domains"`
-	SPFDomains   []string `json:"spf_domains"`
-	Reasons      []string `json:"reasons"`
+	// SourceIP: the client.
+	SourceIP *string `json:"source_ip"`
+	// Count: messages.
+	Count int `json:"count"`
+	// Disposition: what was done: "none", "quarantine", "reject".
+	Disposition *string `json:"disposition"`
+	// DKIM: aligned result: "pass" or "fail".
+	DKIM *string `json:"dkim"`
+	// SPF: aligned result: "pass" or "fail".
+	SPF *string `json:"spf"`
+	// HeaderFrom: domain of From.
+	HeaderFrom *string `json:"header_from"`
+	// EnvelopeFrom: domain of the reverse-path.
+	EnvelopeFrom *string `json:"envelope_from"`
+	// EnvelopeTo: domain of the recipient.
+	EnvelopeTo *string `json:"envelope_to"`
+	// DKIMDomains: domains of the signatures.
+	DKIMDomains []string `json:"dkim_domains"`
+	// SPFDomains: domains that SPF was checked for.
+	SPFDomains []string `json:"spf_domains"`
+	// Reasons: why the policy was not followed.
+	Reasons []string `json:"reasons"`
 }
 
 type payloadTLSReport struct {
-	Organization *string            `json:"organization"`
-	Contact      *string            `json:"contact"`
-	ReportID     *string            `json:"report_id"`
-	Begin        *string            `json:"begin"`
-	End          *string            `json:"end"`
-	Policies     []payloadTLSPolicy `json:"policies"`
+	// Organization: who reports.
+	Organization *string `json:"organization"`
+	// Contact: the reporter's address.
+	Contact *string `json:"contact"`
+	// ReportID: the reporter's id of the report.
+	ReportID *string `json:"report_id"`
+	// Begin: of the period, RFC 3339, UTC.
+	Begin *string `json:"begin"`
+	// End: of the period, RFC 3339, UTC.
+	End *string `json:"end"`
+	// Policies: the outcome under each policy.
+	Policies []payloadTLSPolicy `json:"policies"`
 }
 
 type payloadTLSPolicy struct {
-	Type      *string             `json:"type"`
-	Domain    *string             `json:"domain"`
-	MXHosts   []string            `json:"mx_hosts"`
-	Successes int64               `json:"successes"`
-	Failed    int64               `json:"failed"`
-	Failures  []payloadTLSFailure `json:"failures"`
+	// Type: "sts", "tlsa" or "no-policy-found".
+	Type *string `json:"type"`
+	// Domain: the domain that is reported on.
+	Domain *string `json:"domain"`
+	// MXHosts: mail exchangers that the policy names.
+	MXHosts []string `json:"mx_hosts"`
+	// Successes: sessions that were encrypted as the policy asks.
+	Successes int64 `json:"successes"`
+	// Failed: sessions that were not.
+	Failed int64 `json:"failed"`
+	// Failures: each kind of failure.
+	Failures []payloadTLSFailure `json:"failures"`
 }
 
 type payloadTLSFailure struct {
-	Result      *string `json:"result"`
-	SendingIP   *string `json:"sending_ip"`
+	// Result: "certificate-expired", ... (RFC 8460 4.3).
+	Result *string `json:"result"`
+	// SendingIP: address of the sender.
+	SendingIP *string `json:"sending_ip"`
+	// ReceivingMX: name of our mail exchanger.
 	ReceivingMX *string `json:"receiving_mx"`
+	// ReceivingIP: its address.
 	ReceivingIP *string `json:"receiving_ip"`
-	Reason      *string `json:"reason"`
-	Sessions    int64   `json:"sessions"`
+	// Reason: code or words of the sender.
+	Reason *string `json:"reason"`
+	// Sessions: how many failed.
+	Sessions int64 `json:"sessions"`
 }
 
 // setReports fills in the object of the message's kind.
@@ -195,63 +261,103 @@ func newPayloadTLSReport(r *pipeline.TLSReport) *payloadTLSReport {
 // The objects of version 1 that any message can have.
 
 type payloadReply struct {
-	Text      string `json:"text"`
-	Quoted    string `json:"quoted"`
+	// Text: what is new.
+	Text string `json:"text"`
+	// Quoted: what it answers.
+	Quoted string `json:"quoted"`
+	// Signature: what ends it.
 	Signature string `json:"signature"`
-	Method    string `json:"method"`
+	// Method: the rule that found the quote: "none", "marks" (">"), "attribution" ("On ... wrote:"), "header" (a copied header), "separator".
+	Method string `json:"method"`
 }
 
 type payloadList struct {
-	ID          *string  `json:"id"`
-	Name        *string  `json:"name"`
+	// ID: List-Id without angle brackets (RFC 2919).
+	ID *string `json:"id"`
+	// Name: the words before it.
+	Name *string `json:"name"`
+	// Unsubscribe: URLs of List-Unsubscribe (RFC 2369), https and mailto.
 	Unsubscribe []string `json:"unsubscribe"`
-	OneClick    bool     `json:"one_click"`
-	Post        *string  `json:"post"`
-	Archive     *string  `json:"archive"`
-	Help        *string  `json:"help"`
+	// OneClick: a POST to the https one unsubscribes (RFC 8058).
+	OneClick bool `json:"one_click"`
+	// Post: URL of List-Post.
+	Post *string `json:"post"`
+	// Archive: URL of List-Archive.
+	Archive *string `json:"archive"`
+	// Help: URL of List-Help.
+	Help *string `json:"help"`
 }
 
 // payloadSummary is what an attached message says of itself.
 type payloadSummary struct {
-	MessageID *string          `json:"message_id"`
-	Date      *string          `json:"date"`
-	Subject   *string          `json:"subject"`
-	From      []payloadAddress `json:"from"`
-	To        []payloadAddress `json:"to"`
-	Cc        []payloadAddress `json:"cc"`
+	// MessageID: with angle brackets.
+	MessageID *string `json:"message_id"`
+	// Date: the author's date, RFC 3339.
+	Date *string `json:"date"`
+	// Subject: decoded.
+	Subject *string `json:"subject"`
+	// From: as in message.from.
+	From []payloadAddress `json:"from"`
+	// To: as in message.to.
+	To []payloadAddress `json:"to"`
+	// Cc: as in message.cc.
+	Cc []payloadAddress `json:"cc"`
 }
 
 type payloadEvent struct {
-	Part         string            `json:"part"`
-	Method       *string           `json:"method"`
-	Component    string            `json:"component"`
-	UID          *string           `json:"uid"`
-	Sequence     int               `json:"sequence"`
-	Status       *string           `json:"status"`
-	Summary      *string           `json:"summary"`
-	Description  *string           `json:"description"`
-	Location     *string           `json:"location"`
-	URL          *string           `json:"url"`
-	Start        *payloadTime      `json:"start"`
-	End          *payloadTime      `json:"end"`
-	Recurrence   *string           `json:"recurrence"`
-	RecurrenceID *payloadTime      `json:"recurrence_id"`
-	Organizer    *payloadAttendee  `json:"organizer"`
-	Attendees    []payloadAttendee `json:"attendees"`
+	// Part: id of the attachment that it stands in.
+	Part string `json:"part"`
+	// Method: "REQUEST", "REPLY", "CANCEL", ... (RFC 5546).
+	Method *string `json:"method"`
+	// Component: "event", "todo" or "journal".
+	Component string `json:"component"`
+	// UID: which event it is, over all mails about it.
+	UID *string `json:"uid"`
+	// Sequence: which version of it, from 0.
+	Sequence int `json:"sequence"`
+	// Status: "CONFIRMED", "TENTATIVE", "CANCELLED", ....
+	Status *string `json:"status"`
+	// Summary: one line.
+	Summary *string `json:"summary"`
+	// Description: many lines.
+	Description *string `json:"description"`
+	// Location: words.
+	Location *string `json:"location"`
+	// URL: as written; untrusted.
+	URL *string `json:"url"`
+	// Start: when it begins.
+	Start *payloadTime `json:"start"`
+	// End: when it ends, or a todo is due; null when not given.
+	End *payloadTime `json:"end"`
+	// Recurrence: RRULE as written (RFC 5545 3.3.10).
+	Recurrence *string `json:"recurrence"`
+	// RecurrenceID: the instance of a recurring entry that this is about.
+	RecurrenceID *payloadTime `json:"recurrence_id"`
+	// Organizer: who invites.
+	Organizer *payloadAttendee `json:"organizer"`
+	// Attendees: who is invited.
+	Attendees []payloadAttendee `json:"attendees"`
 }
 
 // payloadTime is a date or a date and time, as written and as an instant.
 type payloadTime struct {
-	Local string  `json:"local"`
-	Zone  *string `json:"zone"`
-	UTC   *string `json:"utc"`
+	// Local: as written: "2026-11-21T12:00:00", or "2026-11-21" for a whole day.
+	Local string `json:"local"`
+	// Zone: name of the zone as written; null for none.
+	Zone *string `json:"zone"`
+	// UTC: the instant, RFC 3339; null for days, floating times and zones that nobody knows.
+	UTC *string `json:"utc"`
 }
 
 type payloadAttendee struct {
-	Name    *string `json:"name"`
-	Address string  `json:"address"`
-	Role    *string `json:"role"`
-	Status  *string `json:"status"`
+	// Name: display name.
+	Name *string `json:"name"`
+	// Address: mail address, or another URI as written.
+	Address string `json:"address"`
+	// Role: "REQ-PARTICIPANT", "CHAIR", ....
+	Role *string `json:"role"`
+	// Status: "ACCEPTED", "DECLINED", "TENTATIVE", "NEEDS-ACTION", ....
+	Status *string `json:"status"`
 }
 
 func newPayloadReply(r *pipeline.Reply) *payloadReply {

@@ -94,6 +94,6 @@ func kindCases() map[string]*pipeline.Delivery {
 // addKindCases adds them to the golden cases.
 func addKindCases(cases map[string]func(w io.Writer) error) {
 	for name, d := range kindCases() {
-		cases[name] = func(w io.Writer) error { return EncodePayload(w, d, PayloadOptions{InlineLimit: 20}) }
+		cases[name] = func(w io.Writer) error { return EncodePayload(w, d, PayloadOptions{InlineLimit: 20, Reply: true}) }
 	}
 }

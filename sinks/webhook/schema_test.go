@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -39,15 +42,45 @@ var (
 	}
 )
 
+// fieldDocs returns what stands above each field of the wire structs, by "type.Field".
+func fieldDocs(t *testing.T) map[string]string {
+	t.Helper()
+	docs := map[string]string{}
+	for _, name := range []string{"payload.go", "payloadreport.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			if s, ok := spec.Type.(*ast.StructType); ok && strings.HasPrefix(spec.Name.Name, "payload") {
+				for _, f := range s.Fields.List {
+					text := strings.Join(strings.Fields(f.Doc.Text()), " ")
+					doc, ok := strings.CutPrefix(text, f.Names[0].Name+": ")
+					if !ok || doc == "." {
+						t.Errorf("%s.%s: say above it what it is, behind its name and a colon", spec.Name, f.Names[0])
+					}
+					docs[spec.Name.Name+"."+f.Names[0].Name] = strings.TrimSuffix(doc, ".")
+				}
+			}
+			return false
+		})
+	}
+	return docs
+}
+
 // schemaOf returns the schema of a wire type. Unknown properties are allowed: version 1 may grow.
-func schemaOf(t reflect.Type, path string) map[string]any {
+func schemaOf(docs map[string]string, t reflect.Type, path string) map[string]any {
 	if t == reflect.TypeFor[*octets]() {
 		return map[string]any{"type": []any{"string", "null"}, "contentEncoding": "base64"}
 	}
 	s := map[string]any{}
 	switch t.Kind() {
 	case reflect.Pointer:
-		s = schemaOf(t.Elem(), path)
+		s = schemaOf(docs, t.Elem(), path)
 		s["type"] = []any{s["type"], "null"}
 		if enum, ok := s["enum"]; ok {
 			s["enum"] = append(slices.Clone(enum.([]any)), nil)
@@ -57,14 +90,16 @@ func schemaOf(t reflect.Type, path string) map[string]any {
 		properties, required := map[string]any{}, []any{}
 		for field := range t.Fields() {
 			name := field.Tag.Get("json")
-			properties[name] = schemaOf(field.Type, strings.TrimPrefix(path+"."+name, "."))
+			property := schemaOf(docs, field.Type, strings.TrimPrefix(path+"."+name, "."))
+			property["description"] = docs[t.Name()+"."+field.Name]
+			properties[name] = property
 			required = append(required, name)
 		}
 		s["type"], s["properties"], s["required"] = "object", properties, required
 	case reflect.Slice:
-		s["type"], s["items"] = "array", schemaOf(t.Elem(), path+"[]")
+		s["type"], s["items"] = "array", schemaOf(docs, t.Elem(), path+"[]")
 	case reflect.Map:
-		s["type"], s["additionalProperties"] = "object", schemaOf(t.Elem(), path+"{}")
+		s["type"], s["additionalProperties"] = "object", schemaOf(docs, t.Elem(), path+"{}")
 	case reflect.String:
 		s["type"] = "string"
 	case reflect.Bool:
@@ -85,7 +120,7 @@ func schemaOf(t reflect.Type, path string) map[string]any {
 
 func payloadSchema(t *testing.T) (schema map[string]any, text []byte) {
 	t.Helper()
-	schema = schemaOf(reflect.TypeFor[payload](), "")
+	schema = schemaOf(fieldDocs(t), reflect.TypeFor[payload](), "")
 	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	schema["title"] = "mxhook payload, version 1"
 	var b bytes.Buffer

@@ -16,6 +16,7 @@ type wireType struct {
 }
 
 type wireField struct {
+	doc      string
 	name     string
 	typ      reflect.Type
 	enum     []any
@@ -24,7 +25,7 @@ type wireField struct {
 }
 
 // wireTypes returns all structs below the payload, each behind those that it uses.
-func wireTypes() []wireType {
+func wireTypes(docs map[string]string) []wireType {
 	var types []wireType
 	done := map[reflect.Type]bool{}
 	var walk func(t reflect.Type, path string)
@@ -37,7 +38,7 @@ func wireTypes() []wireType {
 		for field := range t.Fields() {
 			name := field.Tag.Get("json")
 			at := strings.TrimPrefix(path+"."+name, ".")
-			f := wireField{name: name, typ: field.Type, enum: enums[at]}
+			f := wireField{doc: docs[t.Name()+"."+field.Name], name: name, typ: field.Type, enum: enums[at]}
 			if f.typ.Kind() == reflect.Pointer {
 				f.nullable, f.typ = true, f.typ.Elem()
 			}
@@ -105,7 +106,7 @@ func literals(vs []any, sep string) string {
 	return strings.Join(out, sep)
 }
 
-func typeScript() string {
+func typeScript(docs map[string]string) string {
 	l := language{
 		text: "string", number: "number", boolean: "boolean", null: "null", dict: "Record<string, string>",
 		list: func(s string) string { return s + "[]" },
@@ -113,17 +114,17 @@ func typeScript() string {
 	}
 	var b strings.Builder
 	b.WriteString("// The body of an mxhook webhook, version 1. Made from payload.schema.json: do not edit.\n// Fields may be added within version 1.\n")
-	for _, t := range wireTypes() {
+	for _, t := range wireTypes(docs) {
 		fmt.Fprintf(&b, "\nexport interface %s {\n", t.name)
 		for _, f := range t.fields {
-			fmt.Fprintf(&b, "  %s: %s;\n", f.name, l.of(f))
+			fmt.Fprintf(&b, "  /** %s */\n  %s: %s;\n", f.doc, f.name, l.of(f))
 		}
 		b.WriteString("}\n")
 	}
 	return b.String()
 }
 
-func python() string {
+func python(docs map[string]string) string {
 	l := language{
 		text: "str", number: "int", boolean: "bool", null: "None", dict: "dict[str, str]",
 		list: func(s string) string { return "list[" + s + "]" },
@@ -131,10 +132,10 @@ func python() string {
 	}
 	var b strings.Builder
 	b.WriteString("\"\"\"The body of an mxhook webhook, version 1. Made from payload.schema.json: do not edit.\n\nFields may be added within version 1.\n\"\"\"\n\nfrom typing import Literal, TypedDict\n")
-	for _, t := range wireTypes() {
+	for _, t := range wireTypes(docs) {
 		fmt.Fprintf(&b, "\n%s = TypedDict(%q, {\n", t.name, t.name)
 		for _, f := range t.fields {
-			fmt.Fprintf(&b, "    %q: %s,\n", f.name, l.of(f))
+			fmt.Fprintf(&b, "    # %s\n    %q: %s,\n", f.doc, f.name, l.of(f))
 		}
 		b.WriteString("})\n")
 	}
@@ -143,7 +144,8 @@ func python() string {
 
 func TestPublishedTypesAreThoseOfTheSchema(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]string{"payload.ts": typeScript(), "payload.py": python()} {
+	docs := fieldDocs(t)
+	for name, want := range map[string]string{"payload.ts": typeScript(docs), "payload.py": python(docs)} {
 		path := filepath.Join("..", "..", "docs", name)
 		if *update {
 			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"mxhook/configs"
+	"mxhook/console"
 	"mxhook/ingest"
 	"mxhook/pipeline"
 	"mxhook/pipeline/msgauth"
@@ -48,6 +49,9 @@ type Options struct {
 	Load func() (*configs.Config, []*configs.Mistake, error)
 	// Watch is how often the files of the configuration are looked at; 0 means never.
 	Watch time.Duration
+
+	// links are made by New; nil when there are none.
+	links *console.Links
 }
 
 // App is one mxhook. Its methods are safe for concurrent use.
@@ -111,6 +115,9 @@ func (a *App) build() error {
 		return err
 	}
 	a.reloads = newReloads(a.registry, a.opts.Now)
+	if a.opts.links, err = newLinks(a.opts); err != nil {
+		return err
+	}
 	if slices.Contains(a.opts.Roles, RoleProcess) {
 		if err := first.buildSinks(a.opts, a.registry, nil); err != nil {
 			return err
@@ -174,6 +181,9 @@ func (a *App) Start(ctx context.Context) error {
 		a.workers = a.work.start(q)
 	}
 	a.serveAPI(a.current.Load())
+	if err := a.serveLinks(q); err != nil {
+		return err
+	}
 	a.spool.open(q)
 	a.reloads.watch(a)
 	if a.work != nil {

@@ -76,7 +76,11 @@ func (g *generation) buildSinks(o Options, registry prometheus.Registerer, previ
 			fresh = append(fresh, c)
 		}
 	}
-	built, err := sinks.Build(fresh, sinks.Deps{Log: o.Log, Registerer: registry, Now: o.Now, Version: o.Version})
+	deps := sinks.Deps{Log: o.Log, Registerer: registry, Now: o.Now, Version: o.Version}
+	if o.links != nil {
+		deps.Link = o.links.URL
+	}
+	built, err := sinks.Build(fresh, deps)
 	if err != nil {
 		return fmt.Errorf("build the sinks: %w", err)
 	}

@@ -33,6 +33,7 @@ type ops struct {
 	listener net.Listener
 	server   *http.Server
 	api      atomic.Pointer[console.API]
+	content  atomic.Pointer[console.Content]
 	ready    func(context.Context) (readiness, error)
 	done     chan struct{} // closed when the server has ended; nil before start
 }
@@ -63,6 +64,9 @@ func newOps(o Options, registry *prometheus.Registry, ready func(context.Context
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("/api/", p.serveAPI)
+	if o.links != nil {
+		mux.HandleFunc("GET "+o.Config.Links.Path+"{id}/{part}", p.serveContent)
+	}
 	p.server = &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
@@ -114,6 +118,16 @@ func (p *ops) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	api.ServeHTTP(w, r)
+}
+
+func (p *ops) serveContent(w http.ResponseWriter, r *http.Request) {
+	content := p.content.Load()
+	if content == nil {
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "the queue is being opened: try again soon", http.StatusServiceUnavailable)
+		return
+	}
+	content.ServeHTTP(w, r)
 }
 
 // store is the console's view of the queue.
