@@ -33,10 +33,10 @@ func (c *checker) at(key string) place {
 		}
 		key = parentOf(key)
 	}
-	if c.placed {
-		return place{line: 1, column: 1}
+	if c.main.placed {
+		return place{file: c.main.file, line: 1, column: 1}
 	}
-	return place{}
+	return place{file: c.main.file}
 }
 
 func (c *checker) add(key, format string, args ...any) {
@@ -52,7 +52,7 @@ func (c *checker) say(warning bool, key, format string, args ...any) {
 		return
 	}
 	p := c.at(key)
-	c.note(&Mistake{Warning: warning, File: c.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: fmt.Sprintf(format, args...)})
+	c.note(&Mistake{Warning: warning, File: p.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) check() {

@@ -171,7 +171,7 @@ func (c *checker) finding(f *rules.Finding) {
 		return
 	}
 	p := c.at(key)
-	m := &Mistake{Warning: f.Warning, File: c.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: f.Text, Snippet: f.Snippet}
+	m := &Mistake{Warning: f.Warning, File: p.file, Line: p.line, Column: p.column, Env: p.env, Key: key, Text: f.Text, Snippet: f.Snippet}
 	if f.Field == "when" && f.Line > 0 {
 		m.Line, m.Column = f.Line, f.Column
 	}

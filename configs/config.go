@@ -16,6 +16,8 @@ import (
 // Config is one configuration. Nobody changes it after Load; a reload makes another one. What each key means stands in
 // mxhook.yaml.
 type Config struct {
+	// Include are further files; what they hold is in the other fields.
+	Include     []string    `yaml:"include"`
 	DataDir     string      `yaml:"data_dir"`
 	SMTP        SMTP        `yaml:"smtp"`
 	Domains     []Domain    `yaml:"domains"`

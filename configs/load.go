@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ const envPrefix = "MXHOOK_"
 
 // Load reads a configuration file and checks all of it. environ has the form of os.Environ: variables MXHOOK_... override
 // scalars and lists of scalars outside of lists (MXHOOK_SMTP_HOSTNAME is smtp.hostname), and ${NAME} in a value is
-// replaced; empty MXHOOK_ variables count as not set. Relative paths in the file are relative to the working directory.
+// replaced; empty MXHOOK_ variables count as not set. Relative paths in the file are relative to the working directory, those
+// of include to the file that includes.
 //
 // The error joins a *Mistake for everything that is wrong, in the order of the file; without one, the second result has
 // warnings. Load keeps no state and may be called again for a reload.
@@ -39,11 +41,13 @@ func parse(file string, data []byte, environ []string, readFile func(string) ([]
 		return nil, nil, mistake
 	}
 	s := &strict{
-		file: file, placed: doc.placed, readFile: readFile, env: variables(environ),
+		readFile: readFile, env: variables(environ), sources: map[*yaml.Node]*source{},
 		used: map[string]bool{}, wrong: map[string]bool{}, around: map[string]bool{}, places: map[string]place{}, nodes: map[string]*yaml.Node{},
 	}
+	s.main = s.take(file, data, doc)
 	settings := map[string]any{}
 	if doc.root != nil {
+		s.assemble(doc.root, []string{filepath.Clean(file)})
 		if v, ok := s.walk("", doc.root, reflect.TypeFor[Config]()).(map[string]any); ok {
 			settings = v
 		}
@@ -55,7 +59,7 @@ func parse(file string, data []byte, environ []string, readFile func(string) ([]
 		s.complain("", &yaml.Node{}, "the file cannot be read: %v", err)
 		cfg = &Config{}
 	}
-	cfg.whens = findWhens(s, cfg, data)
+	cfg.whens = findWhens(s, cfg)
 	cfg.files = append([]string{file}, s.files...)
 	cfg.origins = s.origins()
 	c := &checker{strict: s, cfg: cfg}
@@ -142,6 +146,7 @@ func envKeys(typ reflect.Type, prefix string) map[string]envKey {
 		}
 		path := join(prefix, f.Tag.Get("yaml"))
 		switch {
+		case path == "include": // files are put together before variables are looked at
 		case isScalar(f.Type), f.Type.Kind() == reflect.Slice && isScalar(f.Type.Elem()):
 			keys[envPrefix+strings.ToUpper(strings.ReplaceAll(path, ".", "_"))] = envKey{path, f.Type}
 		case f.Type.Kind() == reflect.Struct:
@@ -173,7 +178,7 @@ func parseVariable(text string, typ reflect.Type) (any, error) {
 func (c *checker) result() (*Config, []*Mistake, error) {
 	var warnings []*Mistake
 	var errs []error
-	for _, m := range inOrder(c.mistakes) {
+	for _, m := range inOrder(c.mistakes, c.rank) {
 		if m.Warning {
 			warnings = append(warnings, m)
 		} else {

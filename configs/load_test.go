@@ -287,7 +287,7 @@ func TestVariablesAreUnambiguous(t *testing.T) {
 	want := 0
 	for _, key := range allKeys(reflect.TypeFor[Config](), "") {
 		first, _, _ := strings.Cut(key, ".")
-		if first == "lists" || first == "signed_addresses" || first == "sinks" || first == "rules" || first == "tests" || first == "domains" || strings.HasPrefix(key, "smtp.listeners") ||
+		if first == "include" || first == "lists" || first == "signed_addresses" || first == "sinks" || first == "rules" || first == "tests" || first == "domains" || strings.HasPrefix(key, "smtp.listeners") ||
 			strings.HasPrefix(key, "smtp.tls.certificates") || strings.HasPrefix(key, "smtp.policy.dns_lists") || strings.HasPrefix(key, "auth.trusted_upstreams") {
 			continue
 		}

@@ -44,10 +44,10 @@ func (m *Mistake) Error() string {
 	return b.String()
 }
 
-// inOrder sorts mistakes by their place; those of variables come last.
-func inOrder(ms []*Mistake) []*Mistake {
+// inOrder sorts mistakes by their place, files by their rank; those of variables come last.
+func inOrder(ms []*Mistake, rank func(file string) int) []*Mistake {
 	slices.SortStableFunc(ms, func(a, b *Mistake) int {
-		return cmp.Or(cmp.Compare(a.Env, b.Env), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(a.Env, b.Env), cmp.Compare(rank(a.File), rank(b.File)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	return ms
 }

@@ -12,14 +12,13 @@ import (
 
 // origins remembers where the values of a configuration came from.
 type origins struct {
-	file   string
 	places map[string]place
 	// written are values with references to the environment, as they stand in the file, by key.
 	written map[string]string
 }
 
 func (s *strict) origins() origins {
-	o := origins{file: s.file, places: s.places, written: map[string]string{}}
+	o := origins{places: s.places, written: map[string]string{}}
 	for key, n := range s.nodes {
 		if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "${") && s.places[key].env == "" {
 			o.written[key] = n.Value
@@ -37,9 +36,9 @@ func (o *origins) of(key string) string {
 	case p.env != "":
 		return p.env
 	case p.line > 0:
-		return fmt.Sprintf("%s:%d", o.file, p.line)
+		return fmt.Sprintf("%s:%d", p.file, p.line)
 	}
-	return o.file
+	return p.file
 }
 
 // Show writes the configuration in force as YAML, with the origin of each value behind it. Secrets are cut out: values of

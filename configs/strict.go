@@ -16,8 +16,9 @@ import (
 // maxNodes bounds the values of a file after aliases are followed.
 const maxNodes = 1_000_000
 
-// place is where a value comes from: line and column of the file, or a variable.
+// place is where a value comes from: file, line and column, or a variable. Line 0: the file's format gives no lines.
 type place struct {
+	file         string
 	line, column int
 	env          string
 }
@@ -25,8 +26,10 @@ type place struct {
 // strict goes through the nodes of a file along the configuration's type. It finds every key that is unknown or there
 // twice and every value of the wrong type, remembers where each value stands, and makes the plain tree that viper gets.
 type strict struct {
-	file     string
-	placed   bool
+	// main is the file that was asked for; read are all that are made of keys, in order; sources tells them by their nodes.
+	main     *source
+	read     []*source
+	sources  map[*yaml.Node]*source
 	readFile func(path string) ([]byte, error)
 	env      map[string]string
 	used     map[string]bool // variables that references named
@@ -35,7 +38,7 @@ type strict struct {
 	wrong, around map[string]bool
 	places        map[string]place
 	nodes         map[string]*yaml.Node
-	files         []string // that were read, besides file
+	files         []string // that were read, besides main
 	visited       int
 	literal       bool // the value under way has no references
 }
@@ -71,8 +74,9 @@ func (s *strict) broken(key string, inside bool) bool {
 }
 
 func (s *strict) complain(key string, n *yaml.Node, format string, args ...any) {
-	m := &Mistake{File: s.file, Key: key, Text: fmt.Sprintf(format, args...)}
-	if s.placed {
+	src := s.sourceOf(n)
+	m := &Mistake{File: src.file, Key: key, Text: fmt.Sprintf(format, args...)}
+	if src.placed {
 		m.Line, m.Column = max(1, n.Line), max(1, n.Column)
 	}
 	s.note(m)
@@ -92,8 +96,10 @@ func (s *strict) walk(key string, n *yaml.Node, typ reflect.Type) any {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		return nil
 	}
-	if s.placed {
-		s.places[key] = place{line: max(1, n.Line), column: max(1, n.Column)}
+	src := s.sourceOf(n)
+	s.places[key] = place{file: src.file}
+	if src.placed {
+		s.places[key] = place{file: src.file, line: max(1, n.Line), column: max(1, n.Column)}
 	}
 	s.nodes[key] = n
 	if typ.Kind() == reflect.Pointer {

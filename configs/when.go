@@ -18,17 +18,24 @@ type when struct {
 
 // findWhens finds the place of each rule's condition. The line is 0 when characters of the condition do not stand one
 // by one in the file, because of escapes or folded lines; the place of the whole value is shown then.
-func findWhens(s *strict, cfg *Config, data []byte) []when {
+func findWhens(s *strict, cfg *Config) []when {
 	whens := make([]when, len(cfg.Rules))
-	if !s.placed {
-		return whens
-	}
-	lines := bytes.Split(data, []byte("\n"))
+	lines := map[*source][][]byte{}
 	for i := range whens {
-		whens[i].file = s.file
-		if n := s.nodes[fmt.Sprintf("rules[%d].when", i)]; n != nil {
-			whens[i].line, whens[i].column = textStart(n, lines)
+		n := s.nodes[fmt.Sprintf("rules[%d].when", i)]
+		if n == nil {
+			whens[i].file = s.places[fmt.Sprintf("rules[%d]", i)].file
+			continue
 		}
+		src := s.sourceOf(n)
+		whens[i].file = src.file
+		if !src.placed {
+			continue
+		}
+		if lines[src] == nil {
+			lines[src] = bytes.Split(src.data, []byte("\n"))
+		}
+		whens[i].line, whens[i].column = textStart(n, lines[src])
 	}
 	return whens
 }
