@@ -36,6 +36,9 @@ func readerBombs(t testing.TB) map[string]func() []byte {
 		"TNEF of a long list": func() []byte {
 			return tnefMail(tnefOf(tnefAttr(1, attMAPIProps, []byte("\x01\x00\x00\x00\x03\x10\x01\x00\xff\xff\xff\xff"+rep("\x00", 1<<20)))))
 		},
+		"TNEF of lists of nothing": func() []byte {
+			return tnefMail(tnefOf(tnefAttr(1, attMAPIProps, mapiList([]byte(rep("\x01\x10\x01\x00\xff\xff\xff\xff", 1000))))))
+		},
 		"packed RTF": func() []byte {
 			return tnefMail(tnefOf(tnefAttr(1, attMAPIProps, mapiList(mapiProp(mapiBinary, propRTF, []byte(rtf))))))
 		},

@@ -203,6 +203,7 @@ func (t *tnefReader) text16(v []byte) string {
 
 // The types of MAPI properties that matter here ([MS-OXCDATA] 2.11.1).
 const (
+	mapiNull    = 0x0001
 	mapiObject  = 0x000d
 	mapiANSI    = 0x001e
 	mapiUnicode = 0x001f
@@ -226,6 +227,9 @@ func mapiProps(b []byte, f func(id, typ uint16, v []byte)) error {
 		base := typ &^ mapiMulti
 		if typ&mapiMulti != 0 || isVariable(base) {
 			count = r.u32()
+		}
+		if base == mapiNull { // it has no octets that would bound the count
+			count = min(count, 1)
 		}
 		for i := uint32(0); i < count && !r.short; i++ {
 			v := r.value(base)
@@ -296,7 +300,7 @@ func (r *mapiReader) value(typ uint16) []byte {
 		return r.take(8)
 	case typ == 0x0048:
 		return r.take(16)
-	case typ == 0x0001:
+	case typ == mapiNull:
 		return r.take(0)
 	}
 	return r.take(4)
