@@ -23,6 +23,8 @@ type DeadFilter struct {
 	Sink string
 	// Message is a message id.
 	Message string
+	// Since and Until bound when they were given up, [Since, Until).
+	Since, Until time.Time
 	// Limit is how many to return at the most, newest first.
 	Limit int
 }
@@ -37,6 +39,18 @@ type Store interface {
 	// that never had a sink, and gets none here, is processed again from the start.
 	ReplayDead(ctx context.Context, id, sink string) (newID string, err error)
 	DropDead(ctx context.Context, id string) error
+
+	// Messages and Deliveries return the newest first.
+	Messages(ctx context.Context, f pipeline.MessageFilter, limit int) ([]*pipeline.KeptMessage, error)
+	Message(ctx context.Context, id string, raw bool) (*pipeline.KeptMessage, error)
+	Deliveries(ctx context.Context, f pipeline.DeliveryFilter, limit int) ([]*pipeline.KeptDelivery, error)
+	Delivery(ctx context.Context, id string) (*pipeline.KeptDelivery, error)
+	// The four below change something; pipeline.ErrRefused says that they do not, and why.
+	DropMessage(ctx context.Context, id string) error
+	BuryMessage(ctx context.Context, id, reason string) error
+	DropDelivery(ctx context.Context, id string) error
+	BuryDelivery(ctx context.Context, id, reason string) error
+	Replay(ctx context.Context, r pipeline.Replay) (pipeline.ReplayPage, error)
 }
 
 // Options are the inputs of New.
@@ -68,6 +82,7 @@ func New(o Options) *API {
 	mux.HandleFunc("GET /api/v1/dead/{id}/mail", a.mail)
 	mux.HandleFunc("POST /api/v1/dead/{id}/replay", a.replay)
 	mux.HandleFunc("DELETE /api/v1/dead/{id}", a.drop)
+	a.keptRoutes(mux)
 	if o.Reload != nil {
 		mux.HandleFunc("GET /api/v1/config", a.generation)
 		mux.HandleFunc("POST /api/v1/config/reload", a.reload)
@@ -126,16 +141,12 @@ type DeadLetter struct {
 
 func view(l *pipeline.DeadLetter) DeadLetter {
 	d := l.Delivery
-	v := DeadLetter{
+	return DeadLetter{
 		ID: d.ID, Message: d.Message.Envelope.ID, Sink: d.Sink, Rules: notNil(d.Rules),
-		MailFrom: d.Message.Envelope.ReversePath, Recipients: make([]string, len(d.Recipients)),
+		MailFrom: d.Message.Envelope.ReversePath, Recipients: addresses(d.Recipients),
 		ReceivedAt: d.Message.Envelope.ReceivedAt, Size: d.Message.Envelope.Size,
 		At: l.At, Reason: l.Reason, Attempts: notNil(d.History), ReplayOf: d.ReplayOf,
 	}
-	for i, r := range d.Recipients {
-		v.Recipients[i] = r.Address
-	}
-	return v
 }
 
 func notNil[T any](s []T) []T {
@@ -153,14 +164,10 @@ const (
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	f := DeadFilter{Sink: q.Get("sink"), Message: q.Get("message"), Limit: defaultLimit}
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > maxLimit {
-			fail(w, http.StatusBadRequest, "limit must be a number from 1 to "+strconv.Itoa(maxLimit))
-			return
-		}
-		f.Limit = n
+	f := DeadFilter{Sink: q.Get("sink"), Message: q.Get("message")}
+	var ok bool
+	if f.Limit, ok = listQuery(w, q, &f.Since, &f.Until); !ok {
+		return
 	}
 	letters, err := a.opts.Store.DeadLetters(r.Context(), f)
 	if err != nil {
@@ -205,10 +212,14 @@ func (a *API) mail(w http.ResponseWriter, r *http.Request) {
 		a.failErr(w, r, err)
 		return
 	}
+	sendMail(w, l.Delivery.Message)
+}
+
+func sendMail(w http.ResponseWriter, m *pipeline.Message) {
 	w.Header().Set("Content-Type", "message/rfc822")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Content-Disposition", `attachment; filename="`+l.Delivery.Message.Envelope.ID+`.eml"`)
-	_, _ = w.Write(l.Delivery.Message.Raw) // the client went away: nothing to tell it
+	w.Header().Set("Content-Disposition", `attachment; filename="`+m.Envelope.ID+`.eml"`)
+	_, _ = w.Write(m.Raw) // the client went away: nothing to tell it
 }
 
 func (a *API) replay(w http.ResponseWriter, r *http.Request) {
@@ -259,11 +270,26 @@ func (a *API) drop(w http.ResponseWriter, r *http.Request) {
 
 func (a *API) failErr(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, pipeline.ErrNotFound) {
-		fail(w, http.StatusNotFound, "no dead letter of that id: `mxhook dead list` shows what there is")
+		what, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")
+		fail(w, http.StatusNotFound, notFound(what))
+		return
+	}
+	if errors.Is(err, pipeline.ErrRefused) {
+		fail(w, http.StatusConflict, err.Error())
 		return
 	}
 	a.opts.Log.Error("API request failed", "path", r.URL.Path, "error", err)
 	fail(w, http.StatusServiceUnavailable, "the queue did not answer: try again; the log has the reason")
+}
+
+func notFound(what string) string {
+	switch what {
+	case "messages":
+		return "no message of that id is kept: `mxhook messages list` shows what there is"
+	case "deliveries":
+		return "no delivery of that id is known: `mxhook deliveries list` shows what there is"
+	}
+	return "no dead letter of that id: `mxhook dead list` shows what there is"
 }
 
 func fail(w http.ResponseWriter, status int, text string) {

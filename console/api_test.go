@@ -21,6 +21,7 @@ type memoryStore struct {
 	err      error
 	replayed string
 	filter   DeadFilter
+	keptStore
 }
 
 func (s *memoryStore) DeadLetters(_ context.Context, f DeadFilter) ([]*pipeline.DeadLetter, error) {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 )
 
@@ -23,16 +22,9 @@ type Client struct {
 
 // DeadLetters lists dead letters, newest first.
 func (c *Client) DeadLetters(ctx context.Context, f DeadFilter) ([]DeadLetter, error) {
-	q := url.Values{}
-	if f.Sink != "" {
-		q.Set("sink", f.Sink)
-	}
-	if f.Message != "" {
-		q.Set("message", f.Message)
-	}
-	if f.Limit > 0 {
-		q.Set("limit", strconv.Itoa(f.Limit))
-	}
+	q := listValues(f.Limit, f.Since, f.Until)
+	set(q, "sink", f.Sink)
+	set(q, "message", f.Message)
 	var out struct {
 		Dead []DeadLetter `json:"dead"`
 	}
@@ -49,13 +41,7 @@ func (c *Client) DeadLetter(ctx context.Context, id string) (DeadLetter, error) 
 
 // Mail writes the octets of a dead letter's message, as received, to w.
 func (c *Client) Mail(ctx context.Context, id string, w io.Writer) error {
-	resp, err := c.do(ctx, http.MethodGet, "/api/v1/dead/"+url.PathEscape(id)+"/mail", nil)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(w, resp.Body)
-	return err
+	return c.copy(ctx, "/api/v1/dead/"+url.PathEscape(id)+"/mail", w)
 }
 
 // Replay makes a new delivery of a dead letter, to the sink named or, when that is "", to its own; it returns the new id.

@@ -20,6 +20,7 @@ type Attempts struct {
 	random  func() float64
 	log     *slog.Logger
 	metrics attemptMetrics
+	record  func(*KeptDelivery)
 }
 
 // AttemptsOptions are the inputs of NewAttempts. Now and Random may be nil: the real clock, the real dice.
@@ -31,6 +32,8 @@ type AttemptsOptions struct {
 	Random     func() float64
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+	// Record is told of every success and must not wait; nil: nobody is. The delivery is only read.
+	Record func(*KeptDelivery)
 }
 
 // NewAttempts returns attempts over the outlets of o.
@@ -41,6 +44,7 @@ func NewAttempts(o AttemptsOptions) *Attempts {
 		random:  o.Random,
 		log:     o.Log,
 		metrics: newAttemptMetrics(o.Registerer),
+		record:  o.Record,
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -116,6 +120,9 @@ func (a *Attempts) make(ctx context.Context, out *outlet, d *Delivery) error {
 	}
 	verdict := a.judge(out, d, resp, err, start, took)
 	a.report(d, resp, err, verdict, took)
+	if err == nil && a.record != nil {
+		a.record(&KeptDelivery{Delivery: d, State: StateDelivered, At: a.now().UTC(), Status: resp.Status, Took: took})
+	}
 	if err != nil {
 		d.Attempt++
 	}

@@ -16,6 +16,9 @@ type DeadLetter struct {
 // ErrNotFound says that the queue has no message, delivery or dead letter of that id.
 var ErrNotFound = errors.New("not found")
 
+// ErrRefused says that the queue does not do what a person asked for, and the error why.
+var ErrRefused = errors.New("refused")
+
 // ErrStorage says that storage is short: a message cannot be taken now, and may be later (452 4.3.1).
 var ErrStorage = errors.New("storage is short")
 

@@ -47,6 +47,8 @@ type Delivery struct {
 	First time.Time
 	// History has the newest attempts that failed, oldest first, at most MaxHistory of them.
 	History []AttemptRecord
+	// Held is why the queue could not hand it out for an attempt, the last time that it tried; "" otherwise.
+	Held string
 	// ReplayOf is the id of the delivery that a person replayed; "" for an ordinary delivery.
 	ReplayOf string
 }

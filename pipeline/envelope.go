@@ -34,6 +34,9 @@ type Envelope struct {
 	RequireTLS bool
 	// Received is the trace field that we add (RFC 5321 4.4), folded, ending in CRLF.
 	Received string
+	// ReplayOf is the id of the message that a person replayed, ReplayTo the sink that it goes to instead of where the
+	// rules would send it; both "" for an ordinary message.
+	ReplayOf, ReplayTo string
 }
 
 // Recipient is one accepted forward-path.

@@ -71,6 +71,9 @@ func (p *Plan) Deliveries(m *Message, routing Routing, now time.Time) []*Deliver
 		d, ok := made[to]
 		if !ok {
 			d = &Delivery{ID: suffixed(DeliveryID(m.Envelope.ID, t.Sink), to.key), Sink: t.Sink, Message: m, Attempt: 1, First: now.UTC()}
+			if m.Envelope.ReplayOf != "" {
+				d.ReplayOf = suffixed(DeliveryID(m.Envelope.ReplayOf, t.Sink), to.key)
+			}
 			made[to] = d
 			ds = append(ds, d)
 		}

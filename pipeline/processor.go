@@ -71,7 +71,7 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 	if router == nil {
 		router = plan.router
 	}
-	routing, problems := router.Route(m)
+	routing, problems := route(router, m)
 	m.Problems = append(m.Problems, problems...)
 	deliveries := plan.Deliveries(m, routing, p.now())
 	p.logRouting(m, routing, deliveries, plan.generation)
@@ -98,6 +98,21 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 		}
 	}
 	return nil
+}
+
+// RuleReplay stands for the rule of a message that a person replayed to a sink of their choice.
+const RuleReplay = "replay"
+
+// route asks the rules, unless a person has said where the message goes.
+func route(router Router, m *Message) (Routing, []Problem) {
+	if m.Envelope.ReplayTo == "" {
+		return router.Route(m)
+	}
+	var r Routing
+	for _, rcpt := range m.Envelope.Recipients {
+		r.Targets = append(r.Targets, Target{Recipient: rcpt, Sink: m.Envelope.ReplayTo, Rule: RuleReplay})
+	}
+	return r, nil
 }
 
 // firstAttempts tries all deliveries side by side and waits for them; each is bounded by its sink's timeout.

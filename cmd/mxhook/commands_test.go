@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mxhook/cmd/mxhook/app/apptest"
+	"mxhook/pipeline"
 )
 
 // mxhook runs one command inside the test and returns its exit code and what it wrote.
@@ -64,6 +65,11 @@ func TestExitCodesTellUsageFromProblems(t *testing.T) {
 		{"send", exitUsage, "--to"},
 		{"dead nonsense", exitUsage, "list, show, replay and drop"},
 		{"dead replay", exitUsage, "usage"},
+		{"messages", exitUsage, "usage"},
+		{"messages nonsense", exitUsage, "list, show, replay, drop, bury"},
+		{"messages replay", exitUsage, "--all"},
+		{"deliveries list --since yesterday", exitUsage, "neither a time"},
+		{"deliveries drop", exitUsage, "usage"},
 		{"listen --status 7", exitUsage, "no HTTP status"},
 		{"listen --secret nonsense", exitUsage, "--secret"},
 		{"parse /does/not/exist.eml", exitProblem, "exist.eml"},
@@ -153,6 +159,71 @@ func TestExplainTellsEachRuleAndRefusals(t *testing.T) {
 	if code != exitProblem || !strings.Contains(stderr, "550 5.1.1") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
+}
+
+// What was delivered is found, previewed, replayed to its sink through the rules and directly, and dropped.
+func TestKeptCommandsWorkOnARunningInstance(t *testing.T) {
+	t.Parallel()
+	i := apptest.Start(t, apptest.Options{})
+	on := func(want int, args ...string) string {
+		t.Helper()
+		code, stdout, stderr := mxhook(t, append(args, "--api", i.Ops())...)
+		if code != want {
+			t.Fatalf("%v: exit code %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	if code, _, stderr := mxhook(t, "send", "--server", i.SMTP(), "--to", "in@example.com", "--subject", "once more"); code != exitFine {
+		t.Fatalf("send: exit code %d: %s", code, stderr)
+	}
+	first := i.Endpoint.WaitCount(t, 1, 20*time.Second)[0]
+	id, message := first.ID, strings.Split(first.ID, ".")[0]
+	if out := on(exitFine, "messages", "list", "--recipient", "@example.com", "--since", "1h"); !strings.Contains(out, message) {
+		t.Errorf("messages list: %s", out)
+	}
+	// The endpoint has answered a moment before the success is noted.
+	deadline := time.Now().Add(20 * time.Second)
+	for !strings.Contains(on(exitFine, "deliveries", "list", "--json"), id) && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if out := on(exitFine, "messages", "show", message); !strings.Contains(out, id) || !strings.Contains(out, pipeline.StateDelivered) {
+		t.Errorf("messages show: %s", out)
+	}
+	if out := on(exitFine, "messages", "show", "--raw", message); !strings.Contains(out, "Subject: once more\r\n") {
+		t.Errorf("messages show --raw: %q", out)
+	}
+	if out := on(exitFine, "deliveries", "list", "--state", "delivered", "--sink", "hook"); !strings.Contains(out, id) || !strings.Contains(out, "200") {
+		t.Errorf("deliveries list: %s", out)
+	}
+	if out := on(exitFine, "deliveries", "replay", "--sink", "hook", "--dry-run"); !strings.HasPrefix(out, "1 would be replayed") {
+		t.Errorf("preview: %s", out)
+	}
+	if out := on(exitFine, "deliveries", "replay", "--sink", "hook", "--rate", "100"); !strings.HasPrefix(out, "1 replayed") {
+		t.Errorf("replay of the delivery: %s", out)
+	}
+	if out := on(exitFine, "messages", "replay", message, "--json"); !strings.Contains(out, `"replayed": 1`) {
+		t.Errorf("replay of the message: %s", out)
+	}
+	replayed := map[string]bool{}
+	for _, r := range i.Endpoint.WaitCount(t, 3, 20*time.Second)[1:] {
+		var w struct {
+			Data struct {
+				Delivery struct {
+					ReplayOf string `json:"replay_of"`
+				}
+			}
+		}
+		if err := json.Unmarshal(r.Body, &w); err != nil || w.Data.Delivery.ReplayOf != id || r.ID == id {
+			t.Errorf("%s is a replay of %q, want %s (%v)", r.ID, w.Data.Delivery.ReplayOf, id, err)
+		}
+		replayed[r.ID] = true
+	}
+	if len(replayed) != 2 {
+		t.Errorf("replays arrived under the ids %v", replayed)
+	}
+	on(exitProblem, "deliveries", "drop", id)
+	on(exitFine, "messages", "drop", message)
+	on(exitProblem, "messages", "show", message)
 }
 
 // The commands that talk to a running instance, against one.

@@ -68,6 +68,7 @@ type Config struct {
 
 	// These are for tests; see the defaults.
 	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff, stallFor time.Duration
+	replayPage                                                        int
 }
 
 const (
@@ -106,6 +107,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.tryFor, 10*time.Second)
 	setDefault(&c.backoff, time.Second)
 	setDefault(&c.stallFor, 10*time.Second)
+	setDefault(&c.replayPage, 1000)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

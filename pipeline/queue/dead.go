@@ -146,41 +146,42 @@ func eachDeadPart(ctx context.Context, l *link, id string, n int, fn func([]byte
 // anew, so that it has its whole retention before it. A dead letter that was for no sink, replayed to none, is processed
 // like a message that just came in, under a new message id, for the recipients that the dead letter has.
 func (q *Queue) ReplayDead(ctx context.Context, deliveryID, sink string) (string, error) {
-	id, err := q.replayDead(ctx, deliveryID, sink)
+	fresh, err := ulid.New(ulid.Timestamp(q.cfg.Now()), rand.Reader)
+	if err != nil {
+		return "", fmt.Errorf("replay dead letter %s: make an id: %w", deliveryID, err)
+	}
+	id, err := q.replayDead(ctx, deliveryID, sink, fresh)
 	if err != nil {
 		return "", fmt.Errorf("replay dead letter %s: %w", deliveryID, err)
 	}
 	return id, nil
 }
 
-func (q *Queue) replayDead(ctx context.Context, deliveryID, sink string) (string, error) {
+func (q *Queue) replayDead(ctx context.Context, deliveryID, sink string, fresh ulid.ULID) (string, error) {
 	l, letter, rec, err := q.deadHead(ctx, deliveryID)
 	if err != nil {
 		return "", err
 	}
 	d := letter.Delivery
-	now := q.cfg.Now().UTC()
-	fresh, err := ulid.New(ulid.Timestamp(now), rand.Reader)
-	if err != nil {
-		return "", fmt.Errorf("make an id: %w", err)
-	}
 	if sink == "" {
 		sink = d.Sink
 	}
 	env := d.Message.Envelope
 	key, subject := fresh.String(), mailKept
 	if sink == "" {
-		env.ID, env.Recipients, subject = key, d.Recipients, mailIn
+		env.ReplayOf, env.ID, env.Recipients, subject = env.ID, key, d.Recipients, mailIn
 	}
-	shard := shardOf(key, q.shards)
-	place, err := q.keepAgain(ctx, l, deliveryID, rec, env, key, shard, subject(shard))
+	place, err := q.storeAgain(ctx, copied{
+		env: env, key: key, subject: subject(shardOf(key, q.shards)), size: rec.Size, sum: rec.SHA256,
+		each: func(fn func([]byte) error) error { return eachDeadPart(ctx, l, deliveryID, rec.Parts, fn) },
+	})
 	if err != nil {
 		return "", err
 	}
 	newID := env.ID
 	if sink != "" {
-		d.ReplayOf, newID = d.ID, pipeline.DeliveryID(env.ID, sink)+".r"+key
-		d.ID, d.Sink, d.Attempt, d.First, d.History = newID, sink, 1, now, nil
+		d.ReplayOf, newID = d.ID, replayOfDelivery(env.ID, sink, fresh)
+		d.ID, d.Sink, d.Attempt, d.First, d.History, d.Held = newID, sink, 1, q.cfg.Now().UTC(), nil, ""
 		d.Message.Ref = place
 		if err := q.Enqueue(ctx, []pipeline.Deferred{{Delivery: d}}); err != nil {
 			return "", err
@@ -193,16 +194,28 @@ func (q *Queue) replayDead(ctx context.Context, deliveryID, sink string) (string
 	return newID, nil
 }
 
-// keepAgain stores the message of a dead letter in a mail stream and returns where.
-func (q *Queue) keepAgain(ctx context.Context, l *link, id string, rec deadRecordHead, env pipeline.Envelope, key string, shard int, subject string) (string, error) {
-	w, err := q.begin(ctx, env, key, shard, subject)
+// copied is a message that is stored once more: under which key and subject, and what its octets must be.
+type copied struct {
+	env          pipeline.Envelope
+	key, subject string
+	size         int64
+	sum          []byte
+	auth         *pipeline.AuthResults
+	problems     []pipeline.Problem
+	each         func(func([]byte) error) error
+}
+
+// storeAgain stores the octets of a kept message once more and returns where.
+func (q *Queue) storeAgain(ctx context.Context, c copied) (string, error) {
+	w, err := q.begin(ctx, c.env, c.key, shardOf(c.key, q.shards), c.subject)
 	if err != nil {
 		return "", err
 	}
 	defer w.Abort()
-	w.limit = max(w.limit, rec.Size) // what was taken once stays within bounds when they are drawn in
+	w.limit = max(w.limit, c.size) // what was taken once stays within bounds when they are drawn in
+	w.auth, w.problems = c.auth, c.problems
 	sum := sha256.New()
-	err = eachDeadPart(ctx, l, id, rec.Parts, func(b []byte) error {
+	err = c.each(func(b []byte) error {
 		sum.Write(b)
 		_, err := w.Write(b)
 		return err
@@ -210,8 +223,8 @@ func (q *Queue) keepAgain(ctx context.Context, l *link, id string, rec deadRecor
 	if err != nil {
 		return "", err
 	}
-	if got := sum.Sum(nil); string(got) != string(rec.SHA256) {
-		return "", fmt.Errorf("%w: its SHA-256 is %x, taken in was %x", errDamaged, got, rec.SHA256)
+	if got := sum.Sum(nil); string(got) != string(c.sum) {
+		return "", fmt.Errorf("%w: its SHA-256 is %x, taken in was %x", errDamaged, got, c.sum)
 	}
 	ack, err := w.commit(ctx)
 	if err != nil {

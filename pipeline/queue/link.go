@@ -26,6 +26,8 @@ type link struct {
 	mails    atomic.Pointer[mailStreams]
 	delivery []jetstream.Stream
 	dead     jetstream.Stream
+	// log has the deliveries that succeeded.
+	log jetstream.Stream
 	// gone ends when the link is closed.
 	gone  context.Context
 	close context.CancelFunc

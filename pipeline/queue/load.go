@@ -16,6 +16,9 @@ import (
 // errDamaged says that a stored message is not what was taken in. It is permanent.
 var errDamaged = errors.New("stored message is damaged")
 
+// errUnreadable says that the server cannot read octets that it has: that may pass, or not.
+var errUnreadable = errors.New("it is stored, but the server cannot read it")
+
 // ref names the place of a message's head: "<stream>/<sequence>". It is opaque to everyone else.
 func ref(stream string, seq uint64) string { return stream + "/" + strconv.FormatUint(seq, 10) }
 
@@ -93,7 +96,7 @@ func (q *Queue) fetch(ctx context.Context, shard int, seq uint64) (*jetstream.Ra
 	case lost:
 		return nil, fmt.Errorf("message at %s: %w", at, pipeline.ErrNotFound)
 	}
-	return nil, fault(fmt.Errorf("read message at %s: it is stored, but the server cannot read it", at))
+	return nil, fault(fmt.Errorf("read message at %s: %w", at, errUnreadable))
 }
 
 // eachPart calls fn with the octets of the message, piece by piece and unchecked.

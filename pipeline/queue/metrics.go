@@ -17,10 +17,10 @@ type metrics struct {
 
 	up, mailWaiting, deadLetters, storageUsed, storageFree, storageLimit, oldestMail, oldestDelivery, ageAlarm prometheus.Gauge
 
-	deliveries                *prometheus.GaugeVec
-	commits                   *prometheus.HistogramVec
-	settled, refusals, purged *prometheus.CounterVec
-	buried, rebuilds          prometheus.Counter
+	deliveries                 *prometheus.GaugeVec
+	commits                    *prometheus.HistogramVec
+	settled, refusals, purged  *prometheus.CounterVec
+	buried, rebuilds, unlogged prometheus.Counter
 }
 
 func newMetrics(q *Queue) (*metrics, error) {
@@ -45,6 +45,7 @@ func newMetrics(q *Queue) (*metrics, error) {
 	m.oldestDelivery = gauge("oldest_delivery_seconds", "Age of the message of the oldest delivery that waits.")
 	m.ageAlarm = gauge("age_alarm", "1 while something unsettled is within 24 hours of the retention.")
 	m.buried = counter("buried_total", "Deliveries that became dead letters.").WithLabelValues()
+	m.unlogged = counter("deliveries_unrecorded_total", "Deliveries that succeeded and are not in the list of those: the queue did not take the record in time.").WithLabelValues()
 	m.rebuilds = counter("rebuilds_total", "Times that the embedded server was started anew.").WithLabelValues()
 	m.settled = counter("settled_total", "Messages and deliveries settled, by outcome.", "what", "outcome")
 	m.refusals = counter("refused_total", "Messages not admitted or not committed, by reason.", "reason")

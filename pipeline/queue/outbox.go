@@ -67,6 +67,11 @@ func ceilSecond(t time.Time) time.Time { return t.Add(time.Second - 1).UTC().Tru
 // under Message.Ref, because a dead letter outlives it. What is left of a message that is damaged or gone is kept, and
 // the reason says so. A delivery that is buried again replaces its dead letter.
 func (q *Queue) Bury(ctx context.Context, d *pipeline.Delivery, reason string) error {
+	return q.bury(ctx, d, reason, false)
+}
+
+// bury is Bury; at any rate also when the server cannot read the octets that it has.
+func (q *Queue) bury(ctx context.Context, d *pipeline.Delivery, reason string, atAnyRate bool) error {
 	if d.Message == nil {
 		return fmt.Errorf("bury delivery %s: it has no message", d.ID)
 	}
@@ -76,7 +81,8 @@ func (q *Queue) Bury(ctx context.Context, d *pipeline.Delivery, reason string) e
 		Size: m.Envelope.Size, SHA256: m.SHA256[:],
 	}
 	var err error
-	if rec.Parts, err = q.buryMail(ctx, d.ID, m); errors.Is(err, pipeline.ErrNotFound) || errors.Is(err, errDamaged) {
+	if rec.Parts, err = q.buryMail(ctx, d.ID, m); errors.Is(err, pipeline.ErrNotFound) || errors.Is(err, errDamaged) ||
+		atAnyRate && errors.Is(err, errUnreadable) {
 		rec.Reason += " (the message could not be kept whole: " + err.Error() + ")"
 	} else if err != nil {
 		return fmt.Errorf("bury delivery %s: %w", d.ID, err)

@@ -43,6 +43,8 @@ type Queue struct {
 	storage   atomic.Pointer[storageState]
 	sinceLook atomic.Int64
 	counts    countCache
+	// delivered are the successes that are not written down yet.
+	delivered deliveredLog
 	// unreadable are the subjects of dead letters that it was said of.
 	unreadable sync.Map
 
@@ -85,6 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	}
 	q.tasks.Go(q.watch)
 	q.tasks.Go(q.keepHouse)
+	q.tasks.Go(q.keepDelivered)
 	if cfg.URL == "" {
 		q.tasks.Go(q.rebuild)
 	}
@@ -160,6 +163,9 @@ func (q *Queue) Close(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("wait for workers: %w", ctx.Err()))
 	}
 	if l := q.link.Swap(nil); l != nil {
+		if err := q.writeDelivered(ctx, l); err != nil {
+			q.cfg.Log.Warn("write down what was delivered last", "error", err)
+		}
 		errs = append(errs, l.shut(ctx))
 	}
 	q.metrics.unregister()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -36,6 +37,7 @@ type deliveryRecord struct {
 	Attempt    int                      `json:"attempt"`
 	First      time.Time                `json:"first"`
 	History    []pipeline.AttemptRecord `json:"history,omitempty"`
+	Held       string                   `json:"held,omitempty"`
 	ReplayOf   string                   `json:"replay_of,omitempty"`
 	Ref        string                   `json:"ref"`
 	Auth       *pipeline.AuthResults    `json:"auth,omitempty"`
@@ -54,6 +56,22 @@ type deadRecordHead struct {
 	Parts int `json:"parts"`
 }
 
+// logRecord is a batch of deliveries that succeeded.
+type logRecord struct {
+	Deliveries []deliveredRecord `json:"deliveries"`
+}
+
+// deliveredRecord has what a list shows of a delivery and what its replay needs.
+type deliveredRecord struct {
+	Delivery    deliveryRecord `json:"delivery"`
+	ReversePath octets         `json:"reverse_path"`
+	Size        int64          `json:"size"`
+	ReceivedAt  time.Time      `json:"received_at"`
+	At          time.Time      `json:"at"`
+	Took        time.Duration  `json:"took"`
+	Status      string         `json:"status"`
+}
+
 type envelopeRecord struct {
 	ID          string            `json:"id"`
 	ReversePath octets            `json:"reverse_path"`
@@ -69,6 +87,8 @@ type envelopeRecord struct {
 	EnvID       string            `json:"envid,omitempty"`
 	RequireTLS  bool              `json:"requiretls,omitempty"`
 	Received    octets            `json:"received,omitempty"`
+	ReplayOf    string            `json:"replay_of,omitempty"`
+	ReplayTo    string            `json:"replay_to,omitempty"`
 }
 
 type recipientRecord struct {
@@ -125,7 +145,7 @@ func recordEnvelope(e pipeline.Envelope) envelopeRecord {
 		Client:   clientRecord{IP: e.Client.IP, Port: e.Client.Port, Helo: octets(e.Client.Helo)},
 		Listener: e.Listener, Hostname: e.Hostname, ReceivedAt: e.ReceivedAt, Size: e.Size,
 		BodyType: e.BodyType, SMTPUTF8: e.SMTPUTF8, Received: octets(e.Received),
-		Ret: e.Ret, EnvID: e.EnvID, RequireTLS: e.RequireTLS,
+		Ret: e.Ret, EnvID: e.EnvID, RequireTLS: e.RequireTLS, ReplayOf: e.ReplayOf, ReplayTo: e.ReplayTo,
 	}
 	if t := e.Client.TLS; t != nil {
 		r.Client.TLS, r.Client.Version, r.Client.Cipher = true, t.Version, t.Cipher
@@ -139,7 +159,7 @@ func (r envelopeRecord) envelope() pipeline.Envelope {
 		Client:   pipeline.Client{IP: r.Client.IP, Port: r.Client.Port, Helo: string(r.Client.Helo)},
 		Listener: r.Listener, Hostname: r.Hostname, ReceivedAt: r.ReceivedAt.UTC(), Size: r.Size,
 		BodyType: r.BodyType, SMTPUTF8: r.SMTPUTF8, Received: string(r.Received),
-		Ret: r.Ret, EnvID: r.EnvID, RequireTLS: r.RequireTLS,
+		Ret: r.Ret, EnvID: r.EnvID, RequireTLS: r.RequireTLS, ReplayOf: r.ReplayOf, ReplayTo: r.ReplayTo,
 	}
 	if r.Client.TLS {
 		e.Client.TLS = &pipeline.TLS{Version: r.Client.Version, Cipher: r.Client.Cipher}
@@ -185,7 +205,7 @@ func recipients(rs []recipientRecord) []pipeline.Recipient {
 func recordDelivery(d *pipeline.Delivery) deliveryRecord {
 	r := deliveryRecord{
 		ID: d.ID, Sink: d.Sink, Rules: d.Rules, Tags: d.Tags, Recipients: recordRecipients(d.Recipients),
-		Attempt: d.Attempt, First: d.First, History: d.History[max(0, len(d.History)-pipeline.MaxHistory):], ReplayOf: d.ReplayOf,
+		Attempt: d.Attempt, First: d.First, History: d.History[max(0, len(d.History)-pipeline.MaxHistory):], Held: d.Held, ReplayOf: d.ReplayOf,
 	}
 	if m := d.Message; m != nil {
 		r.Ref, r.Auth, r.Problems = m.Ref, m.Auth, m.Problems
@@ -198,8 +218,23 @@ func (r deliveryRecord) delivery() *pipeline.Delivery {
 	return &pipeline.Delivery{
 		ID: r.ID, Sink: r.Sink, Rules: r.Rules, Tags: r.Tags, Recipients: recipients(r.Recipients),
 		Message: &pipeline.Message{Ref: r.Ref, Auth: r.Auth, Problems: r.Problems},
-		Attempt: r.Attempt, First: r.First, History: r.History, ReplayOf: r.ReplayOf,
+		Attempt: r.Attempt, First: r.First, History: r.History, Held: r.Held, ReplayOf: r.ReplayOf,
 	}
+}
+
+func recordDelivered(k *pipeline.KeptDelivery) deliveredRecord {
+	r := deliveredRecord{Delivery: recordDelivery(k.Delivery), At: k.At, Took: k.Took, Status: k.Status}
+	if m := k.Delivery.Message; m != nil {
+		r.ReversePath, r.Size, r.ReceivedAt = octets(m.Envelope.ReversePath), m.Envelope.Size, m.Envelope.ReceivedAt
+	}
+	return r
+}
+
+func (r deliveredRecord) kept() *pipeline.KeptDelivery {
+	d := r.Delivery.delivery()
+	id, _, _ := strings.Cut(d.ID, ".")
+	d.Message.Envelope = pipeline.Envelope{ID: id, ReversePath: string(r.ReversePath), Size: r.Size, ReceivedAt: r.ReceivedAt.UTC()}
+	return &pipeline.KeptDelivery{Delivery: d, State: pipeline.StateDelivered, At: r.At.UTC(), Took: r.Took, Status: r.Status}
 }
 
 func sum32(b []byte) (sum [32]byte, err error) {

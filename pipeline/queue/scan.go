@@ -35,6 +35,23 @@ func scanBy(ctx context.Context, s jetstream.Stream, subject string, since time.
 	if !since.IsZero() {
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
+	return scanAs(ctx, s, cfg, size, fn)
+}
+
+// scanFrom is scan from a sequence on.
+func scanFrom(ctx context.Context, s jetstream.Stream, subject string, seq uint64, fn func(jetstream.Msg) (bool, error)) error {
+	return scanAs(ctx, s, jetstream.ConsumerConfig{
+		FilterSubject:     subject,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		InactiveThreshold: time.Minute,
+		Replicas:          1,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       seq,
+	}, scanBatch, fn)
+}
+
+func scanAs(ctx context.Context, s jetstream.Stream, cfg jetstream.ConsumerConfig, size uint64, fn func(jetstream.Msg) (bool, error)) error {
 	c, err := s.CreateConsumer(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("read stream: %w", err)
@@ -62,7 +79,7 @@ func scanBy(ctx context.Context, s jetstream.Stream, subject string, since time.
 }
 
 func scanOnce(c jetstream.Consumer, n uint64, fn func(jetstream.Msg) (bool, error)) (seen uint64, more bool, err error) {
-	batch, err := c.Fetch(int(n), jetstream.FetchMaxWait(scanWait))
+	batch, err := c.Fetch(int(n), jetstream.FetchMaxWait(scanWait), jetstream.FetchMaxBytes(fetchBytes))
 	if err != nil {
 		return 0, false, fmt.Errorf("read stream: %w", err)
 	}

@@ -146,6 +146,7 @@ func (s *deliverySettlement) settle(ctx context.Context, q *Queue, err error) {
 	case err == nil:
 		s.delivered(ctx, q)
 	case later:
+		s.delivery.Held = ""
 		s.again(q, due, "later")
 	case ctx.Err() != nil && !pipeline.IsPermanent(err):
 		s.done(q, "back", s.msg.Nak())
@@ -176,6 +177,7 @@ func (s *deliverySettlement) wait(q *Queue, err error) {
 		s.bury(q, fmt.Errorf("it could not be attempted for %v: %w", age.Round(time.Minute), err))
 		return
 	}
+	s.delivery.Held = firstLine(err)
 	s.again(q, q.cfg.Now().Add(parkFor*q.cfg.backoff), "back")
 }
 

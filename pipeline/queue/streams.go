@@ -18,6 +18,8 @@ const (
 	mailPrefix     = "MXHOOK_MAIL_"
 	deliveryPrefix = "MXHOOK_DELIVERY_"
 	deadStream     = "MXHOOK_DEAD"
+	logStream      = "MXHOOK_LOG"
+	logSubject     = "mxhook.log.delivered"
 	// parseConsumer is the durable consumer of a mail stream: what it has acknowledged is settled.
 	parseConsumer = "parse"
 	// maxRecord bounds one stored message; with its header it stays below NATS' default max_payload of 1 MiB.
@@ -164,6 +166,29 @@ func (q *Queue) deadConfig() jetstream.StreamConfig {
 	}
 }
 
+// logConfig gives up the oldest records at its limits: they are for people, and nothing in flight needs them.
+func (q *Queue) logConfig() jetstream.StreamConfig {
+	most := int64(maxLog)
+	if q.cfg.MaxStore > 0 {
+		most = min(most, max(q.cfg.MaxStore/10, maxRecord))
+	}
+	return jetstream.StreamConfig{
+		Name:        logStream,
+		Description: "mxhook: deliveries that succeeded, for lists and replays",
+		Subjects:    []string{logSubject},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardOld,
+		MaxAge:      q.cfg.Retention,
+		MaxBytes:    most,
+		MaxMsgs:     -1,
+		MaxMsgSize:  maxRecord,
+		Duplicates:  min(2*time.Minute, q.cfg.Retention),
+		Replicas:    q.cfg.Replicas,
+		AllowDirect: q.cfg.Replicas == 1,
+	}
+}
+
 // declare creates the streams and the consumers of the mail streams, or brings them up to date.
 func (q *Queue) declare(ctx context.Context, l *link) error {
 	if err := q.decideShards(ctx, l); err != nil {
@@ -184,7 +209,15 @@ func (q *Queue) declare(ctx context.Context, l *link) error {
 		return err
 	}
 	l.dead = s
-	return nil
+	cfg := q.logConfig()
+	l.log, err = openStream(ctx, l, cfg)
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == errStoreResources {
+		// A server with a limit sets the bytes of a stream aside, and has not that many left.
+		cfg.MaxBytes, cfg.MaxMsgs = -1, maxLogBatches
+		l.log, err = openStream(ctx, l, cfg)
+	}
+	return err
 }
 
 func openStream(ctx context.Context, l *link, cfg jetstream.StreamConfig) (jetstream.Stream, error) {

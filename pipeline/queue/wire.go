@@ -13,7 +13,7 @@ import (
 // What the queue stores is a frame: a head in JSON and, behind it, octets of a message.
 //
 //	0  "MXQ"    3 octets
-//	3  kind     1 octet: M a message, D a delivery, L a dead letter
+//	3  kind     1 octet: M a message, D a delivery, L a dead letter, S deliveries that succeeded
 //	4  version  1 octet: 1
 //	5  flags    1 octet: bit 0, the head is deflated (RFC 1951)
 //	6  length   4 octets, big endian: of the head as stored
@@ -28,6 +28,7 @@ const (
 	kindMail     = 'M'
 	kindDelivery = 'D'
 	kindDead     = 'L'
+	kindLog      = 'S'
 
 	flagDeflated = 1
 

@@ -135,7 +135,7 @@ type store struct{ *queue.Queue }
 
 // DeadLetters implements console.Store.
 func (s store) DeadLetters(ctx context.Context, f console.DeadFilter) ([]*pipeline.DeadLetter, error) {
-	filter := queue.DeadFilter{Sink: f.Sink, MessageID: f.Message, Limit: f.Limit}
+	filter := queue.DeadFilter{Sink: f.Sink, MessageID: f.Message, Since: f.Since, Until: f.Until, Limit: f.Limit}
 	if f.Sink == pipeline.UnroutedID {
 		filter.Sink, filter.NoSink = "", true
 	}

@@ -39,7 +39,7 @@ func newWork(o Options, auth pipeline.Stage, current *atomic.Pointer[generation]
 // start runs a processor and a deliverer for each sink over q.
 func (w *work) start(q *queue.Queue) *workers {
 	plan := func() *pipeline.Plan { return w.current.Load().plan }
-	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{Plan: plan, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry})
+	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{Plan: plan, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry, Record: q.Delivered})
 	processor := pipeline.NewProcessor(pipeline.ProcessorOptions{
 		Stages: w.stages, Attempts: attempts, Outbox: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
 	})
