@@ -3,14 +3,12 @@ package configs
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
 	"mxhook/sinks"
 	"mxhook/sinks/file"
-	"mxhook/sinks/webhook"
 )
 
 // maxSteps bounds the retry clock's list.
@@ -31,27 +29,51 @@ func (c *checker) sinks() {
 		key := fmt.Sprintf("sinks[%d]", i)
 		c.name(key+".name", s.Name, "sink", names)
 		between(c, key+".concurrency", s.Concurrency, 1, sinks.MaxConcurrency)
+		kinds := s.config().Kinds()
 		switch {
-		case s.Webhook == nil && s.File == nil:
+		case len(kinds) == 0:
 			if !c.broken(key, true) {
-				c.add(key, "the sink has no kind; add webhook: {url: ...} or file: {dir: ...}")
+				c.add(key, "the sink has no kind; add webhook: {url: ...}, file: {dir: ...} or another of docs/sinks.md")
 			}
-		case s.Webhook != nil && s.File != nil:
-			c.add(key+".file", "a sink is either webhook or file; make two sinks of it and name both in the rules")
-		case s.Webhook != nil:
-			c.webhook(key, s)
+		case len(kinds) > 1:
+			c.add(key+"."+kinds[1], "a sink is either %s or %s; make two sinks of it and name both in the rules", kinds[0], kinds[1])
 		default:
-			c.folder(key, s)
+			c.kind(kinds[0], key, s)
 		}
 		c.duration(key+".timeout", s.Timeout, 100*time.Millisecond, sinks.MaxTimeout)
 		c.retry(key+".retry", &s.Retry)
 		if !c.broken(key, true) { // whatever else it is that the sink would be refused for
 			if err := trySink(s.config()); err != "" {
-				c.add(key, "%s", err)
+				at := key
+				for _, kind := range kinds { // where the error begins with an option that is there, it is told there
+					option, _, _ := strings.Cut(err, " ")
+					option = kind + "." + strings.TrimSuffix(option, ":")
+					if _, there := c.places[key+"."+option]; there {
+						at += "." + option
+						err = strings.TrimPrefix(err, strings.TrimPrefix(option, kind+".")+": ")
+					}
+				}
+				c.add(at, "%s", err)
 			}
 		}
 	}
 	c.templateCaptures()
+}
+
+// kind checks what is of one kind.
+func (c *checker) kind(kind, key string, s *Sink) {
+	switch kind {
+	case "webhook":
+		c.webhook(key, s)
+		return
+	case "file":
+		c.folder(key, s)
+	case "s3":
+		c.bucket(key, s)
+	}
+	if len(s.PermanentStatuses) > 0 {
+		c.add(key+".permanent_statuses", "statuses are for webhooks; remove them from this sink")
+	}
 }
 
 // trySink builds a sink and returns what is said against it, without naming it.
@@ -62,8 +84,8 @@ func trySink(s sinks.Config) string {
 		return ""
 	}
 	text := strings.TrimPrefix(oneLine(err.Error()), fmt.Sprintf("sink %q: ", s.Name))
-	for _, kind := range []string{"webhook: ", "file: "} {
-		text = strings.TrimPrefix(text, kind)
+	for _, kind := range s.Kinds() {
+		text = strings.TrimPrefix(text, kind+": ")
 	}
 	return text
 }
@@ -116,11 +138,7 @@ func (c *checker) webhook(key string, s *Sink) {
 		}
 	}
 	c.webhookRest(key+".webhook", w)
-	for i, n := range w.AllowNetworks {
-		if _, err := netip.ParsePrefix(n); err != nil {
-			c.add(fmt.Sprintf("%s.webhook.allow_networks[%d]", key, i), `%q is not a network; write "10.1.0.0/16", and "10.1.2.3/32" for one address`, n)
-		}
-	}
+	c.prefixes(key+".webhook.allow_networks", w.AllowNetworks)
 }
 
 // url never quotes the URL: it may hold a password.
@@ -161,7 +179,7 @@ func (c *checker) secrets(key string, w *Webhook) {
 		c.secret(key+".secret", w.Secret)
 		w.Secrets = append([]Secret{w.Secret}, w.Secrets...)
 	}
-	if len(w.Secrets) == 0 && w.Format == webhook.FormatMXHook && !c.broken(key, true) {
+	if len(w.Secrets) == 0 && !c.broken(key, true) {
 		c.add(key+".secret", "the secret that signs requests is missing; "+makeSecret)
 	}
 }
@@ -193,8 +211,5 @@ func (c *checker) folder(key string, s *Sink) {
 		if err := trySink(trial.config()); s.File.Dir != "" && !c.broken(key+".file.layout", false) && err != "" {
 			c.add(key+".file."+o.key, "%s", strings.TrimPrefix(err, o.key+": "))
 		}
-	}
-	if len(s.PermanentStatuses) > 0 {
-		c.add(key+".permanent_statuses", "statuses are for webhooks; remove them from this sink")
 	}
 }

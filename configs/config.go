@@ -166,6 +166,7 @@ type Sink struct {
 	PermanentStatuses []int    `yaml:"permanent_statuses"`
 	Webhook           *Webhook `yaml:"webhook"`
 	File              *File    `yaml:"file"`
+	S3                *S3      `yaml:"s3"`
 }
 
 // Retry is the schedule of a sink.
@@ -178,8 +179,6 @@ type Retry struct {
 
 // Webhook is an HTTP endpoint. After Load, Secrets holds Secret too, and Sink.Timeout the Timeout that is set here.
 type Webhook struct {
-	Format          string      `yaml:"format"`
-	Compat          Compat      `yaml:"compat"`
 	URL             string      `yaml:"url"`
 	Secret          Secret      `yaml:"secret"`
 	Secrets         []Secret    `yaml:"secrets"`

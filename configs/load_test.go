@@ -65,10 +65,15 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	}
 	for i, s := range got.Sinks {
 		want := DefaultSink()
-		want.Name, want.Webhook, want.File = s.Name, s.Webhook, s.File
+		want.Name, want.Webhook, want.File, want.S3 = s.Name, s.Webhook, s.File, s.S3
 		if diff := cmp.Diff(want, s, comparing); diff != "" {
 			t.Errorf("sink %d (-default +file):\n%s", i, diff)
 		}
+	}
+	bucket := S3{}.defaulted().(S3)
+	bucket.Bucket = got.Sinks[2].S3.Bucket
+	if diff := cmp.Diff(&bucket, got.Sinks[2].S3, comparing); diff != "" {
+		t.Errorf("s3 (-default +file):\n%s", diff)
 	}
 	if w := got.Sinks[0].Webhook; w.AllowPrivate || w.Raw || w.OmitAttachments || w.Timeout != 0 {
 		t.Errorf("webhook is not at its defaults: %+v", w)

@@ -32,14 +32,23 @@ func (s *Sink) config() sinks.Config {
 		for _, h := range w.Headers {
 			c.Webhook.Headers = append(c.Webhook.Headers, webhook.Header{Name: h.Name, Value: h.Value.Reveal()})
 		}
-		for _, n := range w.AllowNetworks {
-			if p, err := netip.ParsePrefix(n); err == nil { // Load refuses all others
-				c.Webhook.AllowNetworks = append(c.Webhook.AllowNetworks, p)
-			}
-		}
+		c.Webhook.AllowNetworks = prefixes(w.AllowNetworks)
 	}
 	if f := s.File; f != nil {
 		c.File = &file.Options{Dir: f.Dir, Layout: f.Layout, Name: f.Name}
 	}
+	if s.S3 != nil {
+		c.S3 = s.S3.options()
+	}
 	return c
+}
+
+func prefixes(networks []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range networks {
+		if p, err := netip.ParsePrefix(n); err == nil { // Load refuses all others
+			out = append(out, p)
+		}
+	}
+	return out
 }

@@ -8,6 +8,7 @@ import (
 
 	"mxhook/pipeline"
 	"mxhook/sinks/file"
+	"mxhook/sinks/s3"
 	"mxhook/sinks/webhook"
 )
 
@@ -23,6 +24,7 @@ func kinds() []kind {
 	return []kind{
 		{"webhook", func(c Config) bool { return c.Webhook != nil }, builder.webhook},
 		{"file", func(c Config) bool { return c.File != nil }, builder.file},
+		{"s3", func(c Config) bool { return c.S3 != nil }, builder.s3},
 	}
 }
 
@@ -49,22 +51,30 @@ func (b builder) build(c Config) (pipeline.Outlet, error) {
 	return pipeline.Outlet{Name: c.Name, Sink: sink, Concurrency: c.Concurrency, Timeout: c.Timeout, Schedule: c.Schedule}, nil
 }
 
-func kindOf(c Config) (kind, error) {
-	var all, set []string
-	var found kind
+// Kinds are the keys of the kinds that are set; it should be one.
+func (c Config) Kinds() []string {
+	var set []string
 	for _, k := range kinds() {
-		all = append(all, k.key)
 		if k.is(c) {
-			set, found = append(set, k.key), k
+			set = append(set, k.key)
 		}
 	}
-	switch len(set) {
-	case 1:
-		return found, nil
-	case 0:
-		return kind{}, errors.New("has no kind: add one of " + strings.Join(all, ", "))
+	return set
+}
+
+func kindOf(c Config) (kind, error) {
+	set := c.Kinds()
+	if len(set) > 1 {
+		return kind{}, fmt.Errorf("is of more than one kind (%s): make a sink of each", strings.Join(set, ", "))
 	}
-	return kind{}, fmt.Errorf("is of more than one kind (%s): make a sink of each", strings.Join(set, ", "))
+	var all []string
+	for _, k := range kinds() {
+		if k.is(c) {
+			return k, nil
+		}
+		all = append(all, k.key)
+	}
+	return kind{}, errors.New("has no kind: add one of " + strings.Join(all, ", "))
 }
 
 func (b builder) webhook(c Config) (pipeline.Sink, error) {
@@ -83,4 +93,18 @@ func (b builder) file(c Config) (pipeline.Sink, error) {
 		return webhook.EncodePayload(w, d, webhook.PayloadOptions{Reply: true, OmitAttachments: "in the .eml file of the same name"})
 	}
 	return file.New(o)
+}
+
+// s3 hands the webhook's payload and its judgement of addresses to the kind.
+func (b builder) s3(c Config) (pipeline.Sink, error) {
+	o := *c.S3
+	o.Concurrency = c.Concurrency
+	o.Payload = func(d *pipeline.Delivery, link func(part string) string) (int64, func() io.Reader, error) {
+		po := webhook.PayloadOptions{Reply: true, LinkAll: true, Link: func(_ *pipeline.Message, part string) string { return link(part) }}
+		if o.OmitAttachments {
+			po.OmitAttachments = "in the .eml object of the same name"
+		}
+		return webhook.OpenPayload(d, po)
+	}
+	return s3.New(o)
 }

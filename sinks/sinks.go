@@ -13,6 +13,7 @@ import (
 
 	"mxhook/pipeline"
 	"mxhook/sinks/file"
+	"mxhook/sinks/s3"
 	"mxhook/sinks/webhook"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	Webhook *webhook.Options
 	// File is without Encode and Now, which Build sets.
 	File *file.Options
+	// S3 is without Concurrency and Payload, which Build sets.
+	S3 *s3.Options
 }
 
 // Defaults and bounds of Config.

@@ -22,12 +22,15 @@ var layers = map[string][]string{
 	"rules":            {"pipeline"},
 	"sinks/webhook":    {"pipeline"},
 	"sinks/file":       {"pipeline"},
+	"sinks/s3":         {"pipeline"},
 	"sinks/sinktest":   {"pipeline"},
-	"console":          {"pipeline"},
+	// The real servers that sinks are tested against.
+	"sinks/sinktest/counterpart": {},
+	"console":                    {"pipeline"},
 
-	"sinks": {"pipeline", "sinks/webhook", "sinks/file"},
+	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3"},
 
-	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file"},
+	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3"},
 
 	"cmd/mxhook/app": {
 		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs",

@@ -30,6 +30,11 @@ func newGuard(allowed []netip.Prefix) *guard {
 	return g
 }
 
+// DialControl returns the same judgement as a net.Dialer.Control for sinks of other kinds.
+func DialControl(allowed []netip.Prefix) func(network, address string, c syscall.RawConn) error {
+	return newGuard(allowed).control
+}
+
 // control is a net.Dialer.Control.
 func (g *guard) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)

@@ -318,19 +318,19 @@ type PayloadOptions struct {
 	InlineLimit int64
 	// Link makes the URL of an attachment, by its id, or of the raw mail, "raw". Nil, or "" for a message: there is none.
 	Link func(m *pipeline.Message, part string) string
+	// LinkAll leaves out everything that Link has a URL for, whatever its size.
+	LinkAll bool
 	// Reply puts the text taken apart into message.reply.
 	Reply bool
 }
 
 // outside says what to do with octets: a link to them, or a reason to omit them; neither when they go into the payload.
 func (o PayloadOptions) outside(m *pipeline.Message, part string, size int64) (link, omitted string) {
-	if o.InlineLimit <= 0 || size <= o.InlineLimit {
-		return "", ""
-	}
-	if o.Link != nil {
+	large := o.InlineLimit > 0 && size > o.InlineLimit
+	if o.Link != nil && (large || o.LinkAll) {
 		link = o.Link(m, part)
 	}
-	if link == "" {
+	if link == "" && large {
 		omitted = fmt.Sprintf("larger than the sink's inline_limit of %d octets", o.InlineLimit)
 	}
 	return link, omitted

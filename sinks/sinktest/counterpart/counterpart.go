@@ -1,0 +1,110 @@
+// Package counterpart starts the real servers that sinks are tested against, on loopback, and kills and restarts them.
+package counterpart
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// server is a program under test's control. What it stored outlives it.
+type server struct {
+	t testing.TB
+	// command makes the command anew for each start.
+	command func() *exec.Cmd
+	// ready is asked until it returns nil.
+	ready func() error
+	cmd   *exec.Cmd
+	log   string
+}
+
+// start starts the program and waits until it is ready.
+func (s *server) start() {
+	s.t.Helper()
+	if s.log == "" {
+		s.log = filepath.Join(s.t.TempDir(), "log")
+		s.t.Cleanup(s.Kill)
+	}
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	s.cmd = s.command()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatalf("start %s: %v", s.cmd.Path, err)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := s.ready()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(s.log)
+			s.t.Fatalf("%s is not ready: %v\n%s", s.cmd.Path, err, text)
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks at the condition
+	}
+}
+
+// Kill ends the program at once, as a crash would, and waits until it is gone.
+func (s *server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+// Restart starts the program again on the same address with what it had stored.
+func (s *server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	s.start()
+}
+
+// freeAddress is one of loopback that nobody listened on just now, for programs that cannot choose one.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// answers reports that something accepts connections at the address.
+func answers(address string) error {
+	c, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// built returns a program of a Go module that is not one of ours, built once into .cache.
+func built(t testing.TB, pkg, version string) string {
+	t.Helper()
+	_, file, _, _ := runtime.Caller(0)
+	dir := filepath.Join(filepath.Dir(file), "..", "..", "..", ".cache", "go", version)
+	name := filepath.Join(dir, filepath.Base(pkg))
+	if _, err := os.Stat(name); err == nil {
+		return name
+	}
+	cmd := exec.Command("go", "install", pkg+"@"+version)
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
+	cmd.Dir = t.TempDir() // outside of our module
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", pkg, err, fmt.Sprintf("%.2000s", out))
+	}
+	return name
+}
