@@ -12,6 +12,7 @@ import (
 const (
 	minRetention = day // of a message, beyond the longest max_age
 	maxRetention = 3650 * day
+	minKey       = 24 // characters of the encryption key
 )
 
 func (c *checker) queue() {
@@ -52,6 +53,15 @@ func (c *checker) queue() {
 	between(c, "queue.reserve", q.Reserve, 0, 1<<50)
 	between(c, "queue.inline", q.Inline, 4*kibibyte, 512*kibibyte)
 	between(c, "queue.shards", q.Shards, 0, 64)
+	c.oneOf("queue.compression", q.Compression, "none", "s2")
+	c.duration("queue.dedupe_window", q.DedupeWindow, 0, 7*day)
+	if key := q.EncryptionKey; !key.IsZero() {
+		if q.URL != "" {
+			c.add("queue.encryption_key", "an external queue is encrypted by its servers; remove the key, and set theirs (jetstream {key, cipher})")
+		} else if len(key.Reveal()) < minKey {
+			c.add("queue.encryption_key", "it is shorter than %d characters; make one with: openssl rand -base64 32", minKey)
+		}
+	}
 	c.duration("dead_letters.keep", c.cfg.DeadLetters.Keep, time.Hour, maxRetention)
 }
 

@@ -222,6 +222,10 @@ type Queue struct {
 	Reserve     Size     `yaml:"reserve"`
 	Inline      Size     `yaml:"inline"`
 	Shards      int      `yaml:"shards"`
+	// EncryptionKey encrypts the embedded store; Compression is "none" or "s2"; DedupeWindow 0 is off.
+	EncryptionKey Secret   `yaml:"encryption_key"`
+	Compression   string   `yaml:"compression"`
+	DedupeWindow  Duration `yaml:"dedupe_window"`
 }
 
 // DeadLetters is how long deliveries that were given up are kept.
@@ -273,7 +277,7 @@ func Default() Config {
 			Policy: defaultPolicy(),
 		},
 		DNS:         DNS{Timeout: Duration(5 * time.Second)},
-		Queue:       Queue{Replicas: 3, Retention: Duration(8 * day), Reserve: gigabyte, Inline: 512 * kibibyte},
+		Queue:       Queue{Replicas: 3, Retention: Duration(8 * day), Reserve: gigabyte, Inline: 512 * kibibyte, Compression: "none"},
 		DeadLetters: DeadLetters{Keep: Duration(30 * day)},
 		Links:       Links{Path: "/content/", Valid: Duration(3 * day)},
 		Limits:      Limits{Memory: 256 * megabyte, Shutdown: Duration(25 * time.Second)},

@@ -51,6 +51,9 @@ type Store interface {
 	DropDelivery(ctx context.Context, id string) error
 	BuryDelivery(ctx context.Context, id, reason string) error
 	Replay(ctx context.Context, r pipeline.Replay) (pipeline.ReplayPage, error)
+
+	// QueueStatus leaves Backlog.Configured to the console.
+	QueueStatus(ctx context.Context) (QueueStatus, error)
 }
 
 // Options are the inputs of New.
@@ -83,6 +86,7 @@ func New(o Options) *API {
 	mux.HandleFunc("POST /api/v1/dead/{id}/replay", a.replay)
 	mux.HandleFunc("DELETE /api/v1/dead/{id}", a.drop)
 	a.keptRoutes(mux)
+	mux.HandleFunc("GET /api/v1/queue", a.queueStatus)
 	if o.Reload != nil {
 		mux.HandleFunc("GET /api/v1/config", a.generation)
 		mux.HandleFunc("POST /api/v1/config/reload", a.reload)

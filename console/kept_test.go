@@ -70,6 +70,19 @@ func (s *keptStore) Replay(_ context.Context, r pipeline.Replay) (pipeline.Repla
 	return pipeline.ReplayPage{ID: "R", Cursor: "0.0.1", Matched: 2, Replayed: 1, Failed: []pipeline.ReplayFailure{{ID: "x", Reason: "gone"}}}, nil
 }
 
+func (s *keptStore) QueueStatus(context.Context) (QueueStatus, error) {
+	return QueueStatus{Durability: "fsync", Sinks: map[string]Backlog{"hook": {Due: 2}, "gone": {Scheduled: 1}}, Streams: []Stream{{Name: "S"}}}, nil
+}
+
+func TestQueueStatusTellsWhichSinksAreConfigured(t *testing.T) {
+	_, c, _ := newTestAPI(t, "")
+	st, err := c.QueueStatus(t.Context())
+	want := map[string]Backlog{"hook": {Due: 2, Configured: true}, "other": {Configured: true}, "gone": {Scheduled: 1}}
+	if diff := cmp.Diff(want, st.Sinks); err != nil || diff != "" || st.Durability != "fsync" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 func keptM() *pipeline.KeptMessage {

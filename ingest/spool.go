@@ -27,7 +27,8 @@ type Spool interface {
 type Writer interface {
 	io.Writer
 	// Commit returns nil only when the message is durable; the client then gets 250. A *Reply in its error's chain
-	// refuses the message, for what it is, with that reply. An error that is a *Refused says that the message is durable
+	// refuses the message, for what it is, with that reply. A *pipeline.Repeated says that the same message is durable
+	// already: the client gets 250 with its id. An error that is a *Refused says that the message is durable
 	// for some recipients only.
 	Commit(ctx context.Context) error
 	// Abort gives the message up.

@@ -142,12 +142,13 @@ func (s *session) finish(ctx context.Context) {
 		tx.fail(r, nil)
 	}
 	var refused *Refused
+	var repeated *pipeline.Repeated
 	if tx.failed == nil {
 		ctx, cancel := context.WithTimeout(ctx, s.srv.opts.Timeouts.Spool)
 		defer cancel()
 		w := tx.writer
 		tx.writer = nil // it is over for the writer, also when Commit panics
-		if err := w.Commit(ctx); err != nil && !(s.lst.lmtp && errors.As(err, &refused)) {
+		if err := w.Commit(ctx); err != nil && !errors.As(err, &repeated) && !(s.lst.lmtp && errors.As(err, &refused)) {
 			tx.fail(commitReply(err))
 		}
 	}
@@ -156,10 +157,20 @@ func (s *session) finish(ctx context.Context) {
 		n := s.finalReplies()
 		s.end(tx.failed, "", tx.cause)
 		s.replies(tx.failed, n)
+	} else if repeated != nil {
+		s.taken(repeated.ID)
 	} else {
 		s.stored(ctx, refused)
 	}
 	_ = s.wire.flush()
+}
+
+// taken answers a message that was taken before, when the client did not hear the 250.
+func (s *session) taken(id string) {
+	s.idle, s.errors = 0, 0
+	queued, n := replyQueued(id), s.finalReplies()
+	s.end(queued, "repeat of "+id, nil)
+	s.replies(queued, n)
 }
 
 // stored tells of a message that is durable, for all recipients but those that were refused.

@@ -16,6 +16,12 @@ type DeadLetter struct {
 // ErrNotFound says that the queue has no message, delivery or dead letter of that id.
 var ErrNotFound = errors.New("not found")
 
+// Repeated is the error of a commit that took nothing, because the same message is durable already, under that id.
+type Repeated struct{ ID string }
+
+// Error implements error.
+func (r *Repeated) Error() string { return "it is the repeat of message " + r.ID }
+
 // ErrRefused says that the queue does not do what a person asked for, and the error why.
 var ErrRefused = errors.New("refused")
 

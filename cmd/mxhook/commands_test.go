@@ -221,9 +221,36 @@ func TestKeptCommandsWorkOnARunningInstance(t *testing.T) {
 	if len(replayed) != 2 {
 		t.Errorf("replays arrived under the ids %v", replayed)
 	}
+	if out := on(exitFine, "queue", "status"); !regexp.MustCompile(`(?s)durability +fsync.*messages +.*kept.*hook +0 due.*MXHOOK_LOG`).MatchString(out) {
+		t.Errorf("queue status: %s", out)
+	}
 	on(exitProblem, "deliveries", "drop", id)
 	on(exitFine, "messages", "drop", message)
 	on(exitProblem, "messages", "show", message)
+}
+
+// A sender that did not hear the 250 sends the mail again; it hears the id of the first.
+func TestRetryOfASenderIsOneMailWithinTheWindow(t *testing.T) {
+	t.Parallel()
+	i := apptest.Start(t, apptest.Options{Config: strings.Replace(apptest.BasicConfig, "reserve: 10MB", "reserve: 10MB, dedupe_window: 1h", 1)})
+	send := func(rcpt string) (id string) {
+		t.Helper()
+		code, out, stderr := mxhook(t, "send", "--server", i.SMTP(), "--to", rcpt, "samples/4-forged.eml")
+		if code != exitFine {
+			t.Fatalf("send: exit code %d: %s", code, stderr)
+		}
+		return regexp.MustCompile(`queued as (\w+)`).FindString(out)
+	}
+	first := send("in@example.com")
+	i.Endpoint.WaitCount(t, 1, 20*time.Second)
+	deadline := time.Now().Add(20 * time.Second)
+	again := send("in@example.com")
+	for ; again != first && time.Now().Before(deadline); again = send("in@example.com") {
+		first = again // it came before the note of the first
+	}
+	if other := send("out@example.com"); again != first || other == first {
+		t.Errorf("queued as %q, again as %q, to another as %q", first, again, other)
+	}
 }
 
 // The commands that talk to a running instance, against one.

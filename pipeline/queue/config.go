@@ -60,6 +60,14 @@ type Config struct {
 	// Shards is the number of mail streams. Default: what exists, else 4, 8 or 16 by a measurement of the disk.
 	Shards int
 
+	// EncryptionKey encrypts the store of the embedded server (AES-GCM); "" does not. A store stays as it was made.
+	EncryptionKey string
+	// Compress has the server compress blocks that are full (S2). It may change at any time.
+	Compress bool
+	// DedupeWindow is how long a message is remembered, so that the same octets under the same envelope are known for a
+	// repeat; 0 is not at all.
+	DedupeWindow time.Duration
+
 	// Log is never nil; Registerer may be.
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -129,6 +137,8 @@ func (c Config) check() error {
 		}
 	}
 	bad(c.Log == nil, "no logger")
+	bad(c.URL != "" && c.EncryptionKey != "", "an encryption key is for the embedded queue: an external server has its own")
+	bad(c.DedupeWindow < 0, "a negative dedupe window")
 	bad(c.URL == "" && c.Dir == "", "the embedded queue needs a directory")
 	bad(c.URL == "" && c.Durability == DurabilityReplicated,
 		"durability %q needs an external cluster: set queue.url, or use %q", c.Durability, DurabilityFsync)

@@ -75,6 +75,9 @@ func (q *Queue) connect(ctx context.Context) (*link, error) {
 	if err == nil {
 		err = q.declare(ctx, l)
 	}
+	if err == nil {
+		err = q.checkClock(ctx, l)
+	}
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
 		defer cancel()
@@ -150,6 +153,8 @@ func (q *Queue) startServer(ctx context.Context) (*server.Server, error) {
 		DontListen:             true,
 		NoSigs:                 true,
 		DisableJetStreamBanner: true,
+		JetStreamKey:           q.cfg.EncryptionKey,
+		JetStreamCipher:        server.AES,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure embedded server: %w", err)
@@ -206,7 +211,8 @@ func (q *Queue) checkExternal(ctx context.Context, l *link) error {
 	if !atLeast(version, 2, 12) {
 		return fmt.Errorf("the NATS server is version %s: message schedules need 2.12, 2.15 is recommended; upgrade it", version)
 	}
-	if _, err := l.js.AccountInfo(ctx); err != nil {
+	account, err := l.js.AccountInfo(ctx)
+	if err != nil {
 		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) ||
 			errors.Is(err, nats.ErrNoResponders) {
 			return fmt.Errorf("the NATS server has no JetStream for this account: "+
@@ -216,6 +222,33 @@ func (q *Queue) checkExternal(ctx context.Context, l *link) error {
 	}
 	if p := l.ctl.MaxPayload(); p < mib {
 		return fmt.Errorf("the NATS server takes messages of up to %d bytes: set its max_payload to at least 1MB", p)
+	}
+	if most := account.Limits.MaxStore; most > 0 && most <= q.cfg.Reserve {
+		return fmt.Errorf("the NATS account may store %d bytes, which queue.reserve (%d) alone takes: raise its JetStream storage limit, or lower the reserve",
+			most, q.cfg.Reserve)
+	}
+	return nil
+}
+
+// checkClock compares the server's clock with ours: retries are timed by that one, and everything else by ours.
+func (q *Queue) checkClock(ctx context.Context, l *link) error {
+	if q.cfg.URL == "" {
+		return nil
+	}
+	sent := time.Now()
+	info, err := l.log.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the server's clock: %w", err)
+	}
+	apart := info.TimeStamp.Sub(sent)
+	if apart > 0 {
+		apart = max(0, apart-time.Since(sent))
+	}
+	switch {
+	case apart.Abs() > clockSkew:
+		return fmt.Errorf("the clock of the NATS server and ours are %v apart: have both set by NTP", apart.Round(time.Second))
+	case apart.Abs() > clockSkew/20:
+		q.cfg.Log.Warn("the clock of the NATS server and ours differ: have both set by NTP", "apart", apart.Round(time.Second))
 	}
 	return nil
 }

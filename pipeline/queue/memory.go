@@ -35,27 +35,39 @@ func (q *Queue) Memory() *Memory { return &Memory{q: q} }
 
 // Get returns the time that was put, if it is still kept.
 func (m *Memory) Get(ctx context.Context, key string) (at time.Time, ok bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, memoryPatience)
-	defer cancel()
-	s, _, err := m.stream(ctx)
-	if err != nil {
+	text, ok, err := m.get(ctx, key)
+	if err != nil || !ok {
 		return time.Time{}, false, err
 	}
-	msg, err := s.GetLastMsgForSubject(ctx, memorySubject(key))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return time.Time{}, false, nil
-	case err != nil:
-		return time.Time{}, false, fmt.Errorf("look something up in the memory: %w", err)
-	}
-	if at, err = time.Parse(time.RFC3339Nano, string(msg.Data)); err != nil {
+	if at, err = time.Parse(time.RFC3339Nano, text); err != nil {
 		return time.Time{}, false, fmt.Errorf("read the memory: %w", err)
 	}
 	return at, true, nil
 }
 
+func (m *Memory) get(ctx context.Context, key string) (text string, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, memoryPatience)
+	defer cancel()
+	s, _, err := m.stream(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	msg, err := s.GetLastMsgForSubject(ctx, memorySubject(key))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return "", false, nil
+	case err != nil:
+		return "", false, fmt.Errorf("look something up in the memory: %w", err)
+	}
+	return string(msg.Data), true, nil
+}
+
 // Put keeps a time for that long, at least a second, as far as there is room.
 func (m *Memory) Put(ctx context.Context, key string, at time.Time, keep time.Duration) error {
+	return m.put(ctx, key, []byte(at.UTC().Format(time.RFC3339Nano)), keep)
+}
+
+func (m *Memory) put(ctx context.Context, key string, value []byte, keep time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, memoryPatience)
 	defer cancel()
 	_, l, err := m.stream(ctx)
@@ -63,7 +75,7 @@ func (m *Memory) Put(ctx context.Context, key string, at time.Time, keep time.Du
 		return err
 	}
 	keep = max(keep.Truncate(time.Second), time.Second)
-	if _, err := l.js.Publish(ctx, memorySubject(key), []byte(at.UTC().Format(time.RFC3339Nano)), jetstream.WithMsgTTL(keep)); err != nil {
+	if _, err := l.js.Publish(ctx, memorySubject(key), value, jetstream.WithMsgTTL(keep)); err != nil {
 		return fmt.Errorf("put something into the memory: %w", err)
 	}
 	return nil
@@ -80,7 +92,7 @@ func (m *Memory) stream(ctx context.Context) (jetstream.Stream, *link, error) {
 	if m.made == l {
 		return m.kept, l, nil
 	}
-	s, err := openStream(ctx, l, jetstream.StreamConfig{
+	s, err := m.q.openStream(ctx, l, jetstream.StreamConfig{
 		Name:              memoryStream,
 		Description:       "mxhook: what is remembered of clients for a while",
 		Subjects:          []string{"mxhook.memory.*"},

@@ -17,10 +17,10 @@ type metrics struct {
 
 	up, mailWaiting, deadLetters, storageUsed, storageFree, storageLimit, oldestMail, oldestDelivery, ageAlarm prometheus.Gauge
 
-	deliveries                 *prometheus.GaugeVec
-	commits                    *prometheus.HistogramVec
-	settled, refusals, purged  *prometheus.CounterVec
-	buried, rebuilds, unlogged prometheus.Counter
+	deliveries                          *prometheus.GaugeVec
+	commits                             *prometheus.HistogramVec
+	settled, refusals, purged           *prometheus.CounterVec
+	buried, rebuilds, unlogged, repeats prometheus.Counter
 }
 
 func newMetrics(q *Queue) (*metrics, error) {
@@ -46,6 +46,7 @@ func newMetrics(q *Queue) (*metrics, error) {
 	m.ageAlarm = gauge("age_alarm", "1 while something unsettled is within 24 hours of the retention.")
 	m.buried = counter("buried_total", "Deliveries that became dead letters.").WithLabelValues()
 	m.unlogged = counter("deliveries_unrecorded_total", "Deliveries that succeeded and are not in the list of those: the queue did not take the record in time.").WithLabelValues()
+	m.repeats = counter("repeats_total", "Messages that were taken before, and were answered with the first one's id.").WithLabelValues()
 	m.rebuilds = counter("rebuilds_total", "Times that the embedded server was started anew.").WithLabelValues()
 	m.settled = counter("settled_total", "Messages and deliveries settled, by outcome.", "what", "outcome")
 	m.refusals = counter("refused_total", "Messages not admitted or not committed, by reason.", "reason")
@@ -57,6 +58,11 @@ func newMetrics(q *Queue) (*metrics, error) {
 		Name: "mxhook_queue_commit_seconds", Help: "Time until a message was durable.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 	}, []string{"result"})
+	mode := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "mxhook_queue_durability", Help: "Always 1; the mode in force: what a 250 stands for.", ConstLabels: prometheus.Labels{"mode": q.cfg.Durability},
+	})
+	mode.Set(1)
+	m.all = append(m.all, mode)
 	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "mxhook_queue_in_flight_bytes", Help: "Octets of messages on their way into the queue.",
 	}, func() float64 { return float64(q.inFlightBytes.Load()) })

@@ -24,6 +24,8 @@ const (
 	errInsufficient    = 10023
 	errStreamStore     = 10077
 	errMessageSize     = 10054
+	errNotClustered    = 10074
+	errNoPeers         = 10005
 )
 
 // publish stores a message and returns where. Without an answer it is repeated under the same id, which the stream

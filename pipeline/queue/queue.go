@@ -45,6 +45,7 @@ type Queue struct {
 	counts    countCache
 	// delivered are the successes that are not written down yet.
 	delivered deliveredLog
+	repeats   repeats
 	// unreadable are the subjects of dead letters that it was said of.
 	unreadable sync.Map
 
@@ -77,6 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		together: semaphore.NewWeighted(everyone),
 		started:  cfg.Now(),
 	}
+	q.repeats = repeats{q.Memory(), make(chan struct{}, maxNotes)}
 	q.ending, q.end = context.WithCancel(context.Background())
 	if err := q.open(ctx); err != nil {
 		q.end()
@@ -98,6 +100,9 @@ func (q *Queue) open(ctx context.Context) (err error) {
 	start := time.Now()
 	if q.cfg.URL == "" {
 		if q.lock, err = lockDir(q.cfg.Dir); err != nil {
+			return err
+		}
+		if err = checkKey(q.cfg.Dir, q.cfg.EncryptionKey); err != nil {
 			return err
 		}
 		if err = removeProbes(q.cfg.Dir); err != nil {
@@ -127,7 +132,7 @@ func (q *Queue) open(ctx context.Context) (err error) {
 		defer cancel()
 		return errors.Join(err, l.shut(ctx))
 	}
-	q.cfg.Log.Info("queue open", "durability", q.cfg.Durability, "shards", q.shards, "shards_read", q.readShards,
+	q.cfg.Log.Info("queue open", "durability", q.cfg.Durability, "encrypted", q.cfg.EncryptionKey != "", "shards", q.shards, "shards_read", q.readShards,
 		"replicas", q.cfg.Replicas, "sync_latency", q.syncLatency, "quota", q.quota, "server", l.ctl.ConnectedServerVersion(), "took", time.Since(start))
 	if q.cfg.URL != "" && q.cfg.Durability != DurabilityReplicated {
 		q.cfg.Log.Warn("the external server decides when it syncs to disk: set its jetstream sync_interval to always",

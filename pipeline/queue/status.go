@@ -20,6 +20,8 @@ const countFor = 2 * time.Second
 type Status struct {
 	// Durability is the mode in force: what a commit stands for.
 	Durability string
+	// External says that the server is not this process, Encrypted that ours encrypts what it stores.
+	External, Encrypted bool
 	// Shards is the number of mail streams written to.
 	Shards, Replicas int
 	// SyncLatency is what the disk of the embedded queue took to sync 4 KiB at start.
@@ -36,6 +38,8 @@ type Status struct {
 	// StorageUsed, StorageLimit (0: none) and StorageFree in bytes. Free is the least that volume and quota allow, the
 	// reserve included; -1 when an external server does not tell.
 	StorageUsed, StorageLimit, StorageFree int64
+	// StorageReserve is what of it no new message may use.
+	StorageReserve int64
 }
 
 // Waiting counts the deliveries of a sink: due (attempts under way included) and for later.
@@ -68,6 +72,7 @@ func (q *Queue) Status(ctx context.Context) (Status, error) {
 		return Status{}, fmt.Errorf("queue status: %w", err)
 	}
 	s := Status{
+		External: q.cfg.URL != "", Encrypted: q.cfg.EncryptionKey != "", StorageReserve: q.cfg.Reserve,
 		Durability: q.cfg.Durability, Shards: q.shards, Replicas: q.cfg.Replicas,
 		SyncLatency: q.syncLatency, Server: l.ctl.ConnectedServerVersion(),
 	}

@@ -198,41 +198,79 @@ func (q *Queue) declare(ctx context.Context, l *link) error {
 		return err
 	}
 	for k := range deliveryShards {
-		s, err := openStream(ctx, l, q.deliveryConfig(k))
+		s, err := q.openStream(ctx, l, q.deliveryConfig(k))
 		if err != nil {
 			return err
 		}
 		l.delivery = append(l.delivery, s)
 	}
-	s, err := openStream(ctx, l, q.deadConfig())
+	s, err := q.openStream(ctx, l, q.deadConfig())
 	if err != nil {
 		return err
 	}
 	l.dead = s
 	cfg := q.logConfig()
-	l.log, err = openStream(ctx, l, cfg)
+	l.log, err = q.openStream(ctx, l, cfg)
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == errStoreResources {
 		// A server with a limit sets the bytes of a stream aside, and has not that many left.
 		cfg.MaxBytes, cfg.MaxMsgs = -1, maxLogBatches
-		l.log, err = openStream(ctx, l, cfg)
+		l.log, err = q.openStream(ctx, l, cfg)
 	}
 	return err
 }
 
-func openStream(ctx context.Context, l *link, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+func (q *Queue) openStream(ctx context.Context, l *link, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	cfg.Compression = q.compression()
 	s, err := l.js.CreateOrUpdateStream(ctx, cfg)
+	if err == nil {
+		err = asDeclared(cfg, s.CachedInfo().Config)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("declare stream %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("declare stream %s: %w", cfg.Name, q.remedy(err))
 	}
 	return s, nil
+}
+
+// asDeclared refuses a stream that cannot keep the promise, whoever made it.
+func asDeclared(want, got jetstream.StreamConfig) error {
+	switch {
+	case got.Storage != jetstream.FileStorage:
+		return errors.New("it keeps its messages in memory: remove the stream, or move it to file storage")
+	case got.Replicas < want.Replicas:
+		return fmt.Errorf("it has %d replicas instead of %d: see `nats stream info %s`", got.Replicas, want.Replicas, want.Name)
+	}
+	return nil
+}
+
+// compression is that of every stream.
+func (q *Queue) compression() jetstream.StoreCompression {
+	if q.cfg.Compress {
+		return jetstream.S2Compression
+	}
+	return jetstream.NoCompression
+}
+
+// remedy adds to the refusal of a stream what an operator can do about it.
+func (q *Queue) remedy(err error) error {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return err
+	}
+	switch api.ErrorCode {
+	case errNotClustered, errNoPeers:
+		return fmt.Errorf("%w: the server has no %d JetStream nodes for replicas: start more, or set queue.replicas: 1 and queue.durability: fsync", err, q.cfg.Replicas)
+	case errStoreResources:
+		return fmt.Errorf("%w: raise the JetStream storage limits (max_file_store) of the servers or of the account", err)
+	}
+	return err
 }
 
 // openMail makes the first n mail streams known to the link, with their consumers.
 func (q *Queue) openMail(ctx context.Context, l *link, n int) error {
 	known := *l.mails.Load()
 	for k := len(known.streams); k < n; k++ {
-		s, err := openStream(ctx, l, q.mailConfig(k))
+		s, err := q.openStream(ctx, l, q.mailConfig(k))
 		if err != nil {
 			return err
 		}

@@ -37,7 +37,12 @@ func frameCases() []frameCase {
 	d := sampleDelivery(&pipeline.Message{Envelope: env, Ref: "MXHOOK_MAIL_3/4711"}, "box")
 	d.Attempt, d.ReplayOf = 2, "01KAK5Z3V8Q5W8S0R0J8N2X0AB.archive"
 	d.History = []pipeline.AttemptRecord{{Attempt: 1, At: env.ReceivedAt, Took: time.Second, Status: "503 Service Unavailable", Reason: "503"}}
+	replayed := env
+	replayed.ReplayOf, replayed.ReplayTo = "01KAK5Z3V8Q5W8S0R0J8N2X0AA", "box"
+	kept := &pipeline.KeptDelivery{Delivery: d, At: env.ReceivedAt, Status: "200 OK", Took: time.Second}
 	return []frameCase{
+		{"mail-replayed", kindMail, &mailRecord{Envelope: recordEnvelope(replayed), Size: 5, SHA256: sum}, func() any { return new(mailRecord) }, []byte("hello")},
+		{"delivered", kindLog, &logRecord{[]deliveredRecord{recordDelivered(kept)}}, func() any { return new(logRecord) }, nil},
 		{"mail-inline", kindMail, &mailRecord{Envelope: recordEnvelope(env), Size: 5, SHA256: sum}, func() any { return new(mailRecord) }, []byte("hello")},
 		{"mail-parts", kindMail, &mailRecord{
 			Envelope: recordEnvelope(env), Size: 1 << 20, SHA256: sum, PartKey: env.ID, Parts: []uint64{17, 18, 21},

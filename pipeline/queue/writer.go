@@ -46,11 +46,13 @@ type Writer struct {
 	env      pipeline.Envelope
 	auth     *pipeline.AuthResults // as Inspect left it, and problems
 	problems []pipeline.Problem
-	key      string
-	shard    int
-	subject  string
-	started  time.Time
-	limit    int64 // the size that the message may have
+	// repeatKey is what the same message is known by when it comes again; "" when nobody asks.
+	repeatKey string
+	key       string
+	shard     int
+	subject   string
+	started   time.Time
+	limit     int64 // the size that the message may have
 
 	hash  hash.Hash
 	size  int64
@@ -122,7 +124,16 @@ func (w *Writer) Commit(ctx context.Context) (err error) {
 	}
 	defer w.q.calls.Done()
 	start := time.Now()
+	if w.q.cfg.DedupeWindow > 0 && w.err == nil {
+		w.repeatKey = fingerprint(&w.env, w.size, w.hash.Sum(nil))
+	}
 	_, err = w.commit(ctx)
+	var repeat *pipeline.Repeated
+	if errors.As(err, &repeat) {
+		w.q.metrics.repeats.Inc()
+		w.q.cfg.Log.Info("message taken before", "message", w.env.ID, "first", repeat.ID)
+		return err
+	}
 	w.q.metrics.committed(time.Since(start), err)
 	return err
 }
@@ -155,6 +166,12 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
+	if w.repeatKey != "" {
+		if id := w.q.earlier(ctx, w.repeatKey); id != "" {
+			w.err = &pipeline.Repeated{ID: id}
+			return nil, w.err
+		}
+	}
 	frame, err := encodeFrame(kindMail, w.record(), w.buf)
 	if err != nil {
 		w.fail(err)
@@ -163,6 +180,9 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 	ack, err := w.q.publish(ctx, w.subject, token(w.key), nil, frame)
 	if err != nil {
 		return nil, err
+	}
+	if w.repeatKey != "" {
+		w.q.noteTaken(w.repeatKey, w.env.ID)
 	}
 	return ack, nil
 }

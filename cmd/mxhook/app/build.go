@@ -25,6 +25,7 @@ func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 		Retention: time.Duration(c.Queue.Retention), DeadKeep: time.Duration(c.DeadLetters.Keep),
 		Reserve: int64(c.Queue.Reserve), Inline: int(c.Queue.Inline), Shards: c.Queue.Shards,
 		Memory: int64(c.Limits.Memory), MaxMessageSize: int64(c.SMTP.Limits.MessageSize),
+		EncryptionKey: c.Queue.EncryptionKey.Reveal(), Compress: c.Queue.Compression == "s2", DedupeWindow: time.Duration(c.Queue.DedupeWindow),
 		Log: log, Registerer: registry, Now: now,
 	}
 }

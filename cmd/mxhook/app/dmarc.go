@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"mxhook/configs"
@@ -105,7 +106,8 @@ func (w *judgedWriter) Commit(ctx context.Context) error {
 		w.Abort()
 		return err
 	}
-	if err := w.Writer.Commit(ctx); err != nil || len(refused.Replies) == 0 {
+	var repeated *pipeline.Repeated
+	if err := w.Writer.Commit(ctx); len(refused.Replies) == 0 || err != nil && !errors.As(err, &repeated) {
 		return err
 	}
 	return refused
