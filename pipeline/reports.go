@@ -4,7 +4,8 @@ import "time"
 
 // AutoReply says why a message counts as an automatic reply (RFC 3834).
 type AutoReply struct {
-	// Reason is "auto-submitted" or "disposition-notification", or the name of the vendor's header field, in lower case.
+	// Reason is "auto-submitted" or "disposition-notification", "subject" when only that says so, or the name of the vendor's
+	// header field, in lower case.
 	Reason string
 	// OriginalMessageID is that of the message that was answered, with angle brackets; "" when it is not named.
 	OriginalMessageID string
@@ -16,7 +17,7 @@ type Bounce struct {
 	Method string
 	// ReportingMTA is the host that reports, without its type; "" when not named.
 	ReportingMTA string
-	// Recipients has at least one member when Method is "text".
+	// Recipients is nil when none is named; a problem says so.
 	Recipients []BounceRecipient
 	// Original is the returned message or its header; nil when nothing was returned.
 	Original *OriginalMessage

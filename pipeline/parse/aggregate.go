@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,10 @@ func aggregate[T any](rd *reading, c *pipeline.Content, types []string, read fun
 		if b, readErr = unzip(b); readErr != nil {
 			err = readErr
 			continue
+		}
+		if again, readErr := unzip(b); readErr == nil {
+			// Packed twice.
+			b = again
 		}
 		r, readErr := read(b)
 		if readErr != nil {
@@ -91,7 +96,11 @@ func unzip(b []byte) ([]byte, error) {
 		if len(z.File) == 0 {
 			return nil, errors.New("unpack report: the archive is empty")
 		}
-		f, err := z.File[0].Open()
+		at := max(0, slices.IndexFunc(z.File, func(f *zip.File) bool {
+			name := strings.ToLower(f.Name)
+			return strings.HasSuffix(name, ".xml") && !strings.HasPrefix(name, "__macosx")
+		}))
+		f, err := z.File[at].Open()
 		if err != nil {
 			return nil, fmt.Errorf("unpack report: %w", err)
 		}

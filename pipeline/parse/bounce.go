@@ -17,6 +17,9 @@ const (
 
 // bounce reads what a message of that kind reports: the delivery status when there is one, or else its text.
 func (rd *reading) bounce(c *pipeline.Content, parts []part) *pipeline.Bounce {
+	if rd.notice != nil {
+		return rd.notice.bounce()
+	}
 	b := &pipeline.Bounce{Method: "rfc3464"}
 	for i := range parts {
 		if p := &parts[i]; !p.multipart && isDeliveryStatus(p.media.typ) {
@@ -37,6 +40,9 @@ func (rd *reading) bounce(c *pipeline.Content, parts []part) *pipeline.Bounce {
 		}
 	}
 	if len(b.Recipients) == 0 {
+		if b.ReportingMTA == "" && b.Original == nil {
+			b.Method, b.Original = "text", rd.originalInText(c.Text)
+		}
 		rd.notes.add(noteReportUnreadable, "", "the bounce names no recipient")
 	}
 	return b
@@ -146,10 +152,10 @@ func fieldGroups(b []byte) []group {
 	return groups
 }
 
-// reportText decodes the value of a report's field: encoded words, blanks folded.
+// reportText returns the value of a report's field, blanks folded. There are no encoded words in such fields (RFC 3464 2.1).
 func reportText(b []byte) string {
 	w := words{&notes{}, "", ""}
-	return strings.Join(strings.Fields(oneLine(w.decode(b))), " ")
+	return strings.Join(strings.Fields(oneLine(w.octets("", b))), " ")
 }
 
 // untyped cuts the type before a semicolon off ("dns; mx.example.org", RFC 3464 2.1.2).
@@ -189,9 +195,27 @@ func (rd *reading) original(parts []part) *pipeline.OriginalMessage {
 		if len(c.Headers) == 0 {
 			continue
 		}
-		return &pipeline.OriginalMessage{MessageID: c.MessageID, Subject: c.Subject, Date: c.Date, From: c.From, To: c.To, Headers: c.Headers}
+		return originalOf(c)
+	}
+	for i := range parts {
+		// Some put the message where a part should be.
+		n := 0
+		for _, f := range parts[i].fields {
+			if i > 0 && isMailField(string(f.name)) {
+				n++
+			}
+		}
+		if n >= 3 {
+			c := &pipeline.Content{}
+			rd.header(c, parts[i].fields)
+			return originalOf(c)
+		}
 	}
 	return nil
+}
+
+func originalOf(c *pipeline.Content) *pipeline.OriginalMessage {
+	return &pipeline.OriginalMessage{MessageID: c.MessageID, Subject: c.Subject, Date: c.Date, From: c.From, To: c.To, Headers: c.Headers}
 }
 
 // innerHeader reads the header of a part that is itself a message, not its body: what is in it is read by whoever opens
@@ -203,8 +227,9 @@ func (rd *reading) innerHeader(p *part) *pipeline.Content {
 	return c
 }
 
-// headerOf reads octets as the beginning of a message.
+// headerOf reads octets as the beginning of a message. Blank lines before it are left out.
 func (rd *reading) headerOf(raw []byte) *pipeline.Content {
+	raw = bytes.TrimLeft(raw, "\r\n")
 	in := &reading{limits: rd.limits, envelope: rd.envelope, raw: raw, charset: rd.charset}
 	s := &scanner{rd: in, raw: raw}
 	c := &pipeline.Content{}

@@ -19,10 +19,13 @@ func (rd *reading) kindOf(c *pipeline.Content, parts []part) string {
 		return false
 	}
 	status := has("message/delivery-status") || has("message/global-delivery-status")
+	rd.notice = sesNoticeOf(c)
 	switch {
-	case report == "feedback-report" || has("message/feedback-report") || isHotmailComplaint(c):
+	case rd.notice != nil && rd.notice.Type != "Complaint":
+		return pipeline.KindBounce
+	case rd.notice != nil, report == "feedback-report", has("message/feedback-report"), isHotmailComplaint(c), isForensicText(c):
 		return pipeline.KindComplaint
-	case report == "tlsrpt" || has("application/tlsrpt+gzip") || has("application/tlsrpt+json"):
+	case report == "tlsrpt" || has("application/tlsrpt+gzip") || has("application/tlsrpt+json") || isTLSReport(c):
 		return pipeline.KindTLSReport
 	case isDMARCReport(c):
 		return pipeline.KindDMARCReport
@@ -32,7 +35,7 @@ func (rd *reading) kindOf(c *pipeline.Content, parts []part) string {
 		return pipeline.KindAutoReply
 	case rd.isTextBounce(c):
 		return pipeline.KindBounce
-	case autoReplyReason(c) != "":
+	case autoReplyReason(c) != "" || rd.envelope.ReversePath == "" && isAutoReplySubject(c.Subject):
 		return pipeline.KindAutoReply
 	}
 	return pipeline.KindMail
@@ -60,7 +63,10 @@ func (rd *reading) report(c *pipeline.Content, parts []part) {
 // (RFC 8098 3.2.5), all others refer to it.
 func (rd *reading) autoReply(c *pipeline.Content, parts []part) *pipeline.AutoReply {
 	a := &pipeline.AutoReply{Reason: autoReplyReason(c)}
-	first(&a.Reason, "disposition-notification")
+	if reportType(parts[0].media) == "disposition-notification" {
+		first(&a.Reason, "disposition-notification")
+	}
+	first(&a.Reason, "subject")
 	for i := range parts {
 		if p := &parts[i]; p.media.typ == "message/disposition-notification" {
 			for _, g := range fieldGroups(rd.decodedHead(p, reportBytes)) {
@@ -88,7 +94,7 @@ func reportType(m media) string {
 func dmarcTypes() []string {
 	return []string{
 		"application/gzip", "application/x-gzip", "application/zip", "application/x-zip-compressed", "application/x-zip",
-		"application/xml", "text/xml", "application/octet-stream",
+		"application/xml", "text/xml", "application/octet-stream", "application/x-compressed", "application/x-gzip-compressed",
 	}
 }
 
@@ -97,10 +103,11 @@ func tlsTypes() []string {
 }
 
 // isDMARCReport recognises an aggregate report by the name of its file, receiver!domain!begin!end with the extension of
-// XML, packed or not; or by its subject (RFC 7489 7.2.1.1).
+// XML, packed or not; or by its subject (RFC 7489 7.2.1.1, and what is written instead of it).
 func isDMARCReport(c *pipeline.Content) bool {
 	subject := strings.ToLower(strings.Join(strings.Fields(c.Subject), " "))
-	announced := strings.HasPrefix(subject, "report domain:") && strings.Contains(subject, "submitter:")
+	announced := strings.Contains(subject, "report domain:") || strings.Contains(subject, "submitter:") ||
+		strings.Contains(subject, "dmarc") && (strings.Contains(subject, "report") || strings.Contains(subject, "aggregate"))
 	for _, a := range c.Attachments {
 		if !hasType(dmarcTypes(), a.ContentType) {
 			continue
@@ -116,6 +123,19 @@ func isDMARCReport(c *pipeline.Content) bool {
 	return false
 }
 
+// isTLSReport recognises a TLS report that is not attached as one (RFC 8460 5.3): by its header fields, or the name of its
+// file.
+func isTLSReport(c *pipeline.Content) bool {
+	for _, a := range c.Attachments {
+		name := strings.ToLower(a.Filename)
+		named := strings.HasSuffix(name, ".json") || strings.HasSuffix(name, ".json.gz")
+		if n := strings.Count(name, "!"); hasType(tlsTypes(), a.ContentType) && named && (n == 3 || n == 4 || c.Header("TLS-Report-Domain") != "") {
+			return true
+		}
+	}
+	return false
+}
+
 // autoReplyReason recognises what a machine answered: RFC 3834 5, and what vendors write instead. A message that is
 // merely made by a machine ("auto-generated", as invoices are) is an automatic reply only when it answers something.
 // It returns the name of the field that says so in lower case, or "".
@@ -126,7 +146,7 @@ func autoReplyReason(c *pipeline.Content) string {
 	if word == "auto-replied" || word == "auto-notified" || word == "auto-generated" && answers {
 		return "auto-submitted"
 	}
-	for _, f := range []string{"X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Reply", "X-AutoReply-From", "X-Mail-Autoreply"} {
+	for _, f := range []string{"X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Reply", "X-AutoReply-From", "X-Mail-Autoreply", "X-Vacation"} {
 		if v := c.Header(f); v != "" && !strings.EqualFold(v, "no") && !strings.EqualFold(v, "false") {
 			return strings.ToLower(f)
 		}

@@ -145,6 +145,8 @@ type reading struct {
 	unpacked int
 	// summed counts the attached messages that were described.
 	summed int
+	// notice is the notification of a service that the text is, nil for none.
+	notice *sesNotice
 	// inner counts the octets of the headers of messages within the message.
 	inner int
 }
