@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"mxhook/pipeline"
 	"mxhook/sinks"
 	"mxhook/sinks/file"
 )
@@ -29,6 +30,9 @@ func (c *checker) sinks() {
 		key := fmt.Sprintf("sinks[%d]", i)
 		c.name(key+".name", s.Name, "sink", names)
 		between(c, key+".concurrency", s.Concurrency, 1, sinks.MaxConcurrency)
+		if _, err := pipeline.ParseRate(s.Rate); err != nil {
+			c.add(key+".rate", "%v", err)
+		}
 		kinds := s.config().Kinds()
 		switch {
 		case len(kinds) == 0:

@@ -161,6 +161,7 @@ type DNS struct {
 type Sink struct {
 	Name              string   `yaml:"name"`
 	Concurrency       int      `yaml:"concurrency"`
+	Rate              string   `yaml:"rate"`
 	Timeout           Duration `yaml:"timeout"`
 	Retry             Retry    `yaml:"retry"`
 	PermanentStatuses []int    `yaml:"permanent_statuses"`

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"mxhook/pipeline"
 	"mxhook/sinks"
 	"mxhook/sinks/file"
 	"mxhook/sinks/webhook"
@@ -19,7 +20,7 @@ func (c *Config) SinkConfigs() []sinks.Config {
 }
 
 func (s *Sink) config() sinks.Config {
-	c := sinks.Config{Name: s.Name, Concurrency: s.Concurrency, Timeout: time.Duration(s.Timeout), Schedule: s.Schedule()}
+	c := sinks.Config{Name: s.Name, Concurrency: s.Concurrency, Rate: s.rate(), Timeout: time.Duration(s.Timeout), Schedule: s.Schedule()}
 	if w := s.Webhook; w != nil {
 		c.Webhook = &webhook.Options{
 			URL: w.URL, Raw: w.Raw, OmitAttachments: w.OmitAttachments, InlineLimit: int64(w.InlineLimit), Reply: w.Reply, AllowPrivate: w.AllowPrivate,
@@ -51,4 +52,13 @@ func prefixes(networks []string) []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// rate is none when it is wrong: Load refuses that.
+func (s *Sink) rate() pipeline.Rate {
+	r, err := pipeline.ParseRate(s.Rate)
+	if err != nil {
+		return pipeline.Rate{}
+	}
+	return r
 }

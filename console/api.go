@@ -61,6 +61,8 @@ type Options struct {
 	Store Store
 	// Sinks are the names of the configured sinks: where a replay can go.
 	Sinks []string
+	// States shows, pauses and resumes sinks.
+	States Sinks
 	// Token is what a request must carry as `Authorization: Bearer ...`; "" asks for none.
 	Token string
 	Log   *slog.Logger
@@ -87,6 +89,9 @@ func New(o Options) *API {
 	mux.HandleFunc("DELETE /api/v1/dead/{id}", a.drop)
 	a.keptRoutes(mux)
 	mux.HandleFunc("GET /api/v1/queue", a.queueStatus)
+	mux.HandleFunc("GET /api/v1/sinks", a.sinks)
+	mux.HandleFunc("POST /api/v1/sinks/{name}/pause", a.pauseSink)
+	mux.HandleFunc("POST /api/v1/sinks/{name}/resume", a.resumeSink)
 	if o.Reload != nil {
 		mux.HandleFunc("GET /api/v1/config", a.generation)
 		mux.HandleFunc("POST /api/v1/config/reload", a.reload)

@@ -58,6 +58,29 @@ func (c *Client) Drop(ctx context.Context, id string) error {
 	return c.json(ctx, http.MethodDelete, "/api/v1/dead/"+url.PathEscape(id), nil, nil)
 }
 
+// Sinks lists the sinks, and those that deliveries wait for.
+func (c *Client) Sinks(ctx context.Context) ([]Sink, error) {
+	var out struct {
+		Sinks []Sink `json:"sinks"`
+	}
+	err := c.json(ctx, http.MethodGet, "/api/v1/sinks", nil, &out)
+	return out.Sinks, err
+}
+
+// PauseSink stops deliveries to a sink; ResumeSink lets them go on. Both return the sink as it is then.
+func (c *Client) PauseSink(ctx context.Context, name, reason string) (Sink, error) {
+	var out Sink
+	err := c.json(ctx, http.MethodPost, "/api/v1/sinks/"+url.PathEscape(name)+"/pause", map[string]string{"reason": reason}, &out)
+	return out, err
+}
+
+// ResumeSink ends a pause.
+func (c *Client) ResumeSink(ctx context.Context, name string) (Sink, error) {
+	var out Sink
+	err := c.json(ctx, http.MethodPost, "/api/v1/sinks/"+url.PathEscape(name)+"/resume", nil, &out)
+	return out, err
+}
+
 func (c *Client) json(ctx context.Context, method, path string, in, out any) error {
 	resp, err := c.do(ctx, method, path, in)
 	if err != nil {

@@ -5,31 +5,45 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Attempts makes attempts at deliveries through the configured outlets, and decides what becomes of a failure.
-// The processor and the deliverer share one, so that a sink's slots bound both together. Safe for concurrent use.
+// The processor and the couriers share one, so that a sink's limits bound first attempts and later ones together. Safe
+// for concurrent use.
 type Attempts struct {
 	plan    func() *Plan
+	board   Board
+	memory  int64
 	now     func() time.Time
 	random  func() float64
+	events  Events
 	log     *slog.Logger
 	metrics attemptMetrics
 	record  func(*KeptDelivery)
+
+	mu    sync.Mutex
+	gates map[string]*gate // by sink; those of sinks that were removed stay
 }
 
 // AttemptsOptions are the inputs of NewAttempts. Now and Random may be nil: the real clock, the real dice.
 type AttemptsOptions struct {
 	// Plan returns the plan in force; nil: one of Outlets, for good.
-	Plan       func() *Plan
-	Outlets    []Outlet
+	Plan    func() *Plan
+	Outlets []Outlet
+	// Board is shared with the other workers; nil: there are none.
+	Board Board
+	// Memory is what the messages of all sinks may take, in octets; each sink may hold its share of it. 0 is no bound.
+	Memory     int64
 	Now        func() time.Time
 	Random     func() float64
+	Events     Events // nil: nobody wants to know
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	// Record is told of every success and must not wait; nil: nobody is. The delivery is only read.
@@ -39,12 +53,8 @@ type AttemptsOptions struct {
 // NewAttempts returns attempts over the outlets of o.
 func NewAttempts(o AttemptsOptions) *Attempts {
 	a := &Attempts{
-		plan:    o.Plan,
-		now:     o.Now,
-		random:  o.Random,
-		log:     o.Log,
-		metrics: newAttemptMetrics(o.Registerer),
-		record:  o.Record,
+		plan: o.Plan, board: o.Board, memory: o.Memory, now: o.Now, random: o.Random, events: o.Events, log: o.Log,
+		record: o.Record, gates: map[string]*gate{},
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -52,74 +62,84 @@ func NewAttempts(o AttemptsOptions) *Attempts {
 	if a.random == nil {
 		a.random = rand.Float64
 	}
+	if a.events == nil {
+		a.events = NoEvents{}
+	}
+	if a.board == nil {
+		a.board = newLocalBoard()
+	}
 	if a.plan == nil {
 		plan := NewPlan(PlanOptions{Outlets: o.Outlets})
 		a.plan = func() *Plan { return plan }
 	}
+	a.metrics = newAttemptMetrics(o.Registerer, a)
 	return a
 }
 
-// errNoSlot and errNoSink say why a first attempt was not made; the delivery waits in the queue.
-var (
-	errNoSlot = errors.New("all slots of the sink are taken")
-	errNoSink = errors.New("the sink is not configured")
-)
+// gate returns the one gate of a sink.
+func (a *Attempts) gate(sink string) *gate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g, ok := a.gates[sink]
+	if !ok {
+		g = newGate(sink, a.board, a.now, a.memoryShare)
+		a.gates[sink] = g
+	}
+	return g
+}
 
-// tryNow makes the attempt by the plan if the sink has a free slot, without waiting for one. The returned error is nil, Permanent,
-// Later, errNoSlot or errNoSink.
+// memoryShare is what one sink may hold: so much that all of them together leave one share to the rest.
+func (a *Attempts) memoryShare() int64 {
+	if a.memory == 0 {
+		return math.MaxInt64
+	}
+	return a.memory / int64(len(a.plan().outlets)+1)
+}
+
+// Reloaded tells those who wait that there is another plan.
+func (a *Attempts) Reloaded() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, g := range a.gates {
+		g.mu.Lock()
+		g.wake()
+		g.mu.Unlock()
+	}
+}
+
+// tryNow makes the attempt by the plan if the sink takes one now, without waiting. The returned error is nil, Permanent,
+// Later, errNoSink, or one that NotNow knows.
 func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
-	out, ok := plan.outlets[d.Sink]
+	o, ok := plan.outlets[d.Sink]
 	if !ok {
 		return errNoSink
 	}
-	select {
-	case out.slots <- struct{}{}:
-	default:
-		a.metrics.noSlot.WithLabelValues(d.Sink).Inc()
-		return errNoSlot
+	out := o.Outlet
+	t, err := a.gate(d.Sink).try(ctx, out, d.Message.Envelope.Size)
+	if err != nil {
+		var why *notNow
+		if errors.As(err, &why) {
+			a.metrics.deferred.WithLabelValues(d.Sink, why.label).Inc()
+		}
+		return err
 	}
-	defer func() { <-out.slots }()
-	return a.make(ctx, out, d)
-}
-
-// wait makes the attempt by the plan in force as soon as the sink has a free slot.
-// A sink that this plan does not have is looked for in before, which may be nil.
-func (a *Attempts) wait(ctx context.Context, before *Plan, d *Delivery) error {
-	out := a.outletOf(before, d.Sink)
-	if out == nil {
-		return errNoSink
-	}
-	select {
-	case out.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-out.slots }()
-	return a.make(ctx, out, d)
-}
-
-// outletOf returns the sink's outlet by the plan in force, or by before, which may be nil; nil when there is none.
-func (a *Attempts) outletOf(before *Plan, sink string) *outlet {
-	if out, ok := a.plan().outlets[sink]; ok {
-		return out
-	}
-	if before != nil {
-		return before.outlets[sink]
-	}
-	return nil
+	defer t.Release()
+	return a.make(ctx, out, t, d)
 }
 
 // make makes one attempt and judges it: nil, Permanent (dead letter), Later (due again), or the context's error when
 // we were interrupted, which does not count as an attempt. After a failure d carries the history and the next number.
-func (a *Attempts) make(ctx context.Context, out *outlet, d *Delivery) error {
+func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) error {
 	start := a.now()
 	resp, err := deliver(ctx, out, d)
 	took := a.now().Sub(start)
 	if err != nil && ctx.Err() != nil {
+		a.tell(d, t.gate.account(t, out, d, nil, true))
 		return ctx.Err()
 	}
 	verdict := a.judge(out, d, resp, err, start, took)
 	a.report(d, resp, err, verdict, took)
+	a.tell(d, t.gate.account(t, out, d, err, false))
 	if err == nil && a.record != nil {
 		a.record(&KeptDelivery{Delivery: d, State: StateDelivered, At: a.now().UTC(), Status: resp.Status, Took: took})
 	}
@@ -129,8 +149,30 @@ func (a *Attempts) make(ctx context.Context, out *outlet, d *Delivery) error {
 	return verdict
 }
 
+// tell says what an attempt did to the breaker of its sink.
+func (a *Attempts) tell(d *Delivery, c change) {
+	emit := func(kind EventKind, reason string) {
+		a.events.Emit(Event{Kind: kind, Sink: d.Sink, Message: d.Message.Envelope.ID, Reason: reason, At: a.now()})
+	}
+	if c.err != nil {
+		a.log.Warn("circuit breaker", "sink", d.Sink, "error", c.err)
+	}
+	if c.first {
+		emit(EventSinkFailing, c.reason)
+	}
+	switch {
+	case c.opened:
+		a.log.Error("circuit breaker open: deliveries wait, one probe at a time goes through", "sink", d.Sink,
+			"reason", c.reason, "probe", c.probe.Format(time.RFC3339))
+		emit(EventBreakerOpen, c.reason)
+	case c.closed:
+		a.log.Info("circuit breaker closed: what waits goes on", "sink", d.Sink, "open_for", c.openFor)
+		emit(EventBreakerClosed, "")
+	}
+}
+
 // deliver runs the sink within its timeout. A panic of a sink is a transient failure, not the end of the process.
-func deliver(ctx context.Context, out *outlet, d *Delivery) (resp Response, err error) {
+func deliver(ctx context.Context, out Outlet, d *Delivery) (resp Response, err error) {
 	if out.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, out.Timeout)
@@ -145,7 +187,7 @@ func deliver(ctx context.Context, out *outlet, d *Delivery) (resp Response, err 
 }
 
 // judge turns the sink's error into what happens next, and writes the attempt into the history.
-func (a *Attempts) judge(out *outlet, d *Delivery, resp Response, err error, start time.Time, took time.Duration) error {
+func (a *Attempts) judge(out Outlet, d *Delivery, resp Response, err error, start time.Time, took time.Duration) error {
 	if err == nil {
 		return nil
 	}
@@ -203,25 +245,26 @@ func (a *Attempts) report(d *Delivery, resp Response, err, verdict error, took t
 
 type attemptMetrics struct {
 	attempts *prometheus.CounterVec
-	noSlot   *prometheus.CounterVec
+	deferred *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
 
-func newAttemptMetrics(r prometheus.Registerer) attemptMetrics {
+func newAttemptMetrics(r prometheus.Registerer, a *Attempts) attemptMetrics {
 	m := attemptMetrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mxhook_attempts_total", Help: "Delivery attempts by sink and what became of them: delivered, later, dead.",
 		}, []string{"sink", "result"}),
-		noSlot: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mxhook_first_attempts_without_slot_total", Help: "First attempts not made because the sink's slots were taken.",
-		}, []string{"sink"}),
+		deferred: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mxhook_first_attempts_deferred_total",
+			Help: "First attempts not made at once, by sink and reason: slots, memory, rate, paused, breaker, share (other workers have all slots).",
+		}, []string{"sink", "reason"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "mxhook_attempt_seconds", Help: "Time that one delivery attempt took.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"sink"}),
 	}
 	if r != nil {
-		r.MustRegister(m.attempts, m.noSlot, m.seconds)
+		r.MustRegister(m.attempts, m.deferred, m.seconds, newSinkCollector(a))
 	}
 	return m
 }

@@ -26,7 +26,7 @@ func TestHistoryKeepsTheNewestAnswerWholeAndOlderOnesShort(t *testing.T) {
 	})
 	d := &Delivery{ID: "1.s", Sink: "s", Message: &Message{}, Attempt: 1, First: time.Now()}
 	for range 3 {
-		if err := a.wait(t.Context(), nil, d); err == nil {
+		if err := courierDelivers(t, NewDeliverer(Stages{}, a, nil).Courier("s", nil), d); err == nil {
 			t.Fatal("it was delivered")
 		}
 	}

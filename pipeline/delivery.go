@@ -105,8 +105,9 @@ type Sink interface {
 type Outlet struct {
 	Name string
 	Sink Sink
-	// Concurrency bounds the attempts under way at once.
+	// Concurrency bounds the attempts under way at once, and Rate how fast they start, in all workers together.
 	Concurrency int
+	Rate        Rate
 	// Timeout bounds one attempt.
 	Timeout  time.Duration
 	Schedule Schedule

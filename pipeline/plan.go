@@ -11,7 +11,7 @@ import (
 type Plan struct {
 	generation int
 	router     Router
-	outlets    map[string]*outlet
+	outlets    map[string]outlet
 }
 
 // PlanOptions are the inputs of NewPlan.
@@ -21,24 +21,20 @@ type PlanOptions struct {
 	Router     Router
 	// Outlets must differ in their names.
 	Outlets []Outlet
-	// Previous is the plan that this one follows; may be nil. An outlet of the same name and concurrency takes its slots
-	// over, so that the bound holds for attempts of both plans together.
-	Previous *Plan
 }
 
 // NewPlan makes a plan.
 func NewPlan(o PlanOptions) *Plan {
-	p := &Plan{generation: o.Generation, router: o.Router, outlets: make(map[string]*outlet, len(o.Outlets))}
+	p := &Plan{generation: o.Generation, router: o.Router, outlets: make(map[string]outlet, len(o.Outlets))}
 	for _, out := range o.Outlets {
-		p.outlets[out.Name] = newOutlet(out, o.Previous)
+		p.outlets[out.Name] = outlet{out, newSplitter(out.Sink)}
 	}
 	return p
 }
 
-// outlet is an Outlet with its slots: a send takes one, a receive gives it back.
+// outlet is an Outlet with what takes its deliveries apart.
 type outlet struct {
 	Outlet
-	slots    chan struct{}
 	splitter *splitter
 }
 
@@ -96,16 +92,4 @@ func (d *Delivery) take(t Target) {
 	if !slices.ContainsFunc(d.Recipients, same) {
 		d.Recipients = append(d.Recipients, t.Recipient)
 	}
-}
-
-func newOutlet(o Outlet, previous *Plan) *outlet {
-	out := &outlet{Outlet: o, splitter: newSplitter(o.Sink)}
-	if previous != nil {
-		if was, ok := previous.outlets[o.Name]; ok && cap(was.slots) == max(1, o.Concurrency) {
-			out.slots = was.slots
-			return out
-		}
-	}
-	out.slots = make(chan struct{}, max(1, o.Concurrency))
-	return out
 }

@@ -37,13 +37,21 @@ func TestAMessageIsProcessedByOnePlan(t *testing.T) {
 
 func TestTheNextPlanSharesTheSlotsOfASink(t *testing.T) {
 	t.Parallel()
-	first := NewPlan(PlanOptions{Outlets: []Outlet{{Name: "a", Concurrency: 2}, {Name: "b", Concurrency: 2}}})
-	second := NewPlan(PlanOptions{Previous: first, Outlets: []Outlet{{Name: "a", Concurrency: 2}, {Name: "b", Concurrency: 3}}})
-	if first.outlets["a"].slots != second.outlets["a"].slots {
-		t.Error("the sink that stays has slots of its own")
+	first := NewPlan(PlanOptions{Outlets: []Outlet{{Name: "a", Concurrency: 2}}})
+	second := NewPlan(PlanOptions{Outlets: []Outlet{{Name: "a", Concurrency: 3}}})
+	attempts := NewAttempts(AttemptsOptions{Plan: func() *Plan { return second }, Log: slog.New(slog.DiscardHandler)})
+	var turns []*Turn
+	for i, plan := range []*Plan{first, first, second, second} {
+		turn, err := attempts.gate("a").try(t.Context(), plan.outlets["a"].Outlet, 1)
+		if (err == nil) != (i < 3) {
+			t.Errorf("turn %d: %v", i+1, err)
+		}
+		if err == nil {
+			turns = append(turns, turn)
+		}
 	}
-	if first.outlets["b"].slots == second.outlets["b"].slots || cap(second.outlets["b"].slots) != 3 {
-		t.Error("the sink with another concurrency has the old slots")
+	for _, turn := range turns {
+		turn.Release()
 	}
 }
 
@@ -67,10 +75,10 @@ func TestADeliveryThatWasTakenIsAttemptedThoughItsSinkIsRemoved(t *testing.T) {
 	attempts := NewAttempts(AttemptsOptions{Plan: func() *Plan { return now }, Log: slog.New(slog.DiscardHandler)})
 	v := NewDeliverer(Stages{}, attempts, &outboxRecorder{})
 	d := func() *Delivery { return &Delivery{ID: "m.gone", Sink: "gone", Message: testMessage(), Attempt: 2} }
-	if err := v.DeliverSince(with)(t.Context(), d()); err != nil {
+	if err := courierDelivers(t, v.Courier("gone", with), d()); err != nil {
 		t.Errorf("the loop that took it: %v", err)
 	}
-	if err := v.Deliver(t.Context(), d()); err == nil {
+	if err := courierDelivers(t, v.Courier("gone", nil), d()); err == nil {
 		t.Error("delivered to a sink that there is not")
 	}
 }

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -197,61 +196,4 @@ func (p *Processor) logRouting(m *Message, r Routing, ds []*Delivery, generation
 		return
 	}
 	p.log.Info("routed", attrs...)
-}
-
-// Deliverer makes the later attempts.
-type Deliverer struct {
-	parse    Stage
-	attempts *Attempts
-	outbox   Outbox
-}
-
-// NewDeliverer returns a deliverer that reads messages again with the stage parse and shares attempts with the processor.
-// The parts of deliveries that have to be taken apart go to outbox.
-func NewDeliverer(parse Stage, attempts *Attempts, outbox Outbox) *Deliverer {
-	return &Deliverer{parse, attempts, outbox}
-}
-
-// Deliver makes one attempt at a delivery that waited. nil means delivered, Permanent a dead letter, Later due again;
-// anything else means that no attempt was made, and the delivery stays as it is.
-func (v *Deliverer) Deliver(ctx context.Context, d *Delivery) error { return v.deliver(ctx, nil, d) }
-
-// DeliverSince returns Deliver for a loop that was started under the plan: what it took before its sink was removed is
-// still attempted.
-func (v *Deliverer) DeliverSince(plan *Plan) func(context.Context, *Delivery) error {
-	return func(ctx context.Context, d *Delivery) error { return v.deliver(ctx, plan, d) }
-}
-
-func (v *Deliverer) deliver(ctx context.Context, before *Plan, d *Delivery) error {
-	// The problems were found when the message was processed and came back with the delivery; finding them again
-	// would list them twice.
-	problems := d.Message.Problems
-	if err := v.parse.Run(ctx, d.Message); err != nil {
-		return fmt.Errorf("read message of delivery %s: %w", d.ID, err)
-	}
-	d.Message.Problems = problems
-	if out := v.attempts.outletOf(before, d.Sink); out != nil {
-		if parts := out.splitter.split(d); len(parts) > 1 {
-			return v.takeApart(ctx, d, parts)
-		}
-	}
-	err := v.attempts.wait(ctx, before, d)
-	if errors.Is(err, errNoSink) {
-		return fmt.Errorf("deliver %s: %w", d.ID, err)
-	}
-	return err
-}
-
-// takeApart writes down the parts of a delivery, which is done with that: nothing of it was attempted.
-func (v *Deliverer) takeApart(ctx context.Context, d *Delivery, parts []*Delivery) error {
-	waiting := make([]Deferred, len(parts))
-	for i, part := range parts {
-		waiting[i] = Deferred{Delivery: part}
-	}
-	if err := v.outbox.Enqueue(ctx, waiting); err != nil {
-		return fmt.Errorf("take delivery %s apart: %w", d.ID, err)
-	}
-	v.attempts.log.Info("delivery taken apart, because its recipients go to different places",
-		"message", d.Message.Envelope.ID, "delivery", d.ID, "sink", d.Sink, "parts", len(parts))
-	return nil
 }

@@ -85,6 +85,19 @@ func newTestProcessor(router Router, box Outbox, outs []Outlet) (*Processor, *At
 	return NewProcessor(ProcessorOptions{Stages: Stages{}, Router: router, Attempts: attempts, Outbox: box, Log: log}), attempts
 }
 
+// courierDelivers does what the queue does with a delivery that is due.
+func courierDelivers(t *testing.T, c *Courier, d *Delivery) error {
+	if _, err := c.Ready(t.Context()); err != nil {
+		return err
+	}
+	turn, err := c.Take(t.Context(), d.Message.Envelope.Size)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	return c.Deliver(t.Context(), turn, d)
+}
+
 func TestHealthyMailWritesNothingDown(t *testing.T) {
 	var seen []string
 	sink := sinkFunc(func(_ context.Context, d *Delivery) (Response, error) {
@@ -187,7 +200,7 @@ func TestAFullSinkNeverHoldsAProcessor(t *testing.T) {
 		}
 		// The deliverer shares the slots: it waits for one.
 		wg.Go(func() {
-			_ = NewDeliverer(Stages{}, attempts, &outboxRecorder{}).Deliver(t.Context(), box.waiting[0].Delivery)
+			_ = courierDelivers(t, NewDeliverer(Stages{}, attempts, box).Courier("slow", nil), box.waiting[0].Delivery)
 		})
 		synctest.Wait()
 		close(release)
@@ -232,7 +245,7 @@ func TestTheWholeScheduleEndsInADeadLetter(t *testing.T) {
 		d := &Delivery{ID: "M.one", Sink: "one", Message: testMessage(), Attempt: 1, First: time.Now()}
 		var delays []time.Duration
 		for {
-			err := v.Deliver(t.Context(), d)
+			err := courierDelivers(t, v.Courier("one", nil), d)
 			at, later := DueAt(err)
 			if !later {
 				if !IsPermanent(err) {

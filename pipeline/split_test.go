@@ -130,7 +130,7 @@ func TestAWaitingDeliveryIsTakenApartBeforeItMixesRecipients(t *testing.T) {
 	box := &outboxRecorder{}
 	v := NewDeliverer(Stages{}, attempts, box)
 	d := &Delivery{ID: "M.old.rX", Sink: "s", Recipients: threeRecipients(), Message: testMessage(), Attempt: 3, ReplayOf: "M.old"}
-	if err := v.Deliver(t.Context(), d); err != nil {
+	if err := courierDelivers(t, v.Courier("s", nil), d); err != nil {
 		t.Fatal(err)
 	}
 	if len(got) != 0 || len(box.waiting) != 2 {
@@ -140,7 +140,7 @@ func TestAWaitingDeliveryIsTakenApartBeforeItMixesRecipients(t *testing.T) {
 		if w.Delivery.ReplayOf != "M.old" || !strings.HasPrefix(w.Delivery.ID, "M.old.rX.") || !w.NotBefore.IsZero() {
 			t.Errorf("%+v", w.Delivery)
 		}
-		if err := v.Deliver(t.Context(), w.Delivery); err != nil {
+		if err := courierDelivers(t, v.Courier("s", nil), w.Delivery); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,7 +148,7 @@ func TestAWaitingDeliveryIsTakenApartBeforeItMixesRecipients(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	box.err = context.DeadlineExceeded
-	if err := v.Deliver(t.Context(), d); err == nil {
+	if err := courierDelivers(t, v.Courier("s", nil), d); err == nil {
 		t.Error("parts that could not be written down count as delivered")
 	}
 }

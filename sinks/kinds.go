@@ -48,7 +48,7 @@ func (b builder) build(c Config) (pipeline.Outlet, error) {
 	if err != nil {
 		return pipeline.Outlet{}, fmt.Errorf("%s: %w", k.key, err)
 	}
-	return pipeline.Outlet{Name: c.Name, Sink: sink, Concurrency: c.Concurrency, Timeout: c.Timeout, Schedule: c.Schedule}, nil
+	return pipeline.Outlet{Name: c.Name, Sink: sink, Concurrency: c.Concurrency, Rate: c.Rate, Timeout: c.Timeout, Schedule: c.Schedule}, nil
 }
 
 // Kinds are the keys of the kinds that are set; it should be one.

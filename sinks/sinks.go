@@ -22,8 +22,9 @@ import (
 type Config struct {
 	// Name is part of delivery ids: 1 to 40 lower-case letters, digits, hyphens and underscores.
 	Name string
-	// Concurrency bounds the attempts under way at once, over the deliveries of this process.
+	// Concurrency bounds the attempts under way at once, and Rate how fast they start, in all workers together.
 	Concurrency int
+	Rate        pipeline.Rate
 	// Timeout bounds one attempt.
 	Timeout time.Duration
 	// Schedule is the retry clock; the zero value is the default.

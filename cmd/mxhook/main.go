@@ -79,7 +79,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		demoCommand(), serveCommand(), checkCommand(), explainCommand(), addressCommand(), configCommand(), parseCommand(),
-		sendCommand(), listenCommand(), messagesCommand(), deliveriesCommand(), deadCommand(), queueCommand(), healthCommand(), doctorCommand(), versionCommand(),
+		sendCommand(), listenCommand(), messagesCommand(), deliveriesCommand(), deadCommand(), sinksCommand(), queueCommand(), healthCommand(), doctorCommand(), versionCommand(),
 	)
 	return root
 }

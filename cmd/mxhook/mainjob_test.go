@@ -16,6 +16,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"mxhook/cmd/mxhook/app/apptest"
+	"mxhook/console"
 )
 
 func textMail(subject string, to ...string) apptest.Mail {
@@ -93,7 +94,10 @@ func TestAnEndpointThatWasDownGetsEverythingOnce(t *testing.T) {
 	if err := load.Run(t.Context(), mails); err != nil {
 		t.Fatal(err)
 	}
-	i.Endpoint.WaitCount(t, 2*mails, time.Minute) // a first attempt and a retry of each, all refused
+	i.Endpoint.WaitCount(t, 8, time.Minute) // five open the breaker, then probes come
+	if s := sinksOf(t, i)["hook"]; s.State != "breaker_open" {
+		t.Errorf("while the endpoint is down: %+v", s)
+	}
 	i.Endpoint.Behave(apptest.Behaviour{})
 	hooks := i.Endpoint.Wait(t, time.Minute, "all deliveries", func([]apptest.Webhook) bool {
 		return len(i.Endpoint.Accepted()) == mails
@@ -104,6 +108,20 @@ func TestAnEndpointThatWasDownGetsEverythingOnce(t *testing.T) {
 		}
 	}
 	checkGaps(t, hooks)
+}
+
+// sinksOf lists the sinks by name.
+func sinksOf(t *testing.T, i *apptest.Instance) map[string]console.Sink {
+	t.Helper()
+	sinks, err := i.Console().Sinks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]console.Sink{}
+	for _, s := range sinks {
+		byName[s.Name] = s
+	}
+	return byName
 }
 
 // checkGaps holds the time between two attempts of a delivery against the steps of apptest.BasicConfig: 1 s, 1 s, 2 s,

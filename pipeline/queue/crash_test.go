@@ -55,14 +55,14 @@ func crashChild(dir string) {
 		say("D %s", m.Envelope.ID)
 		return nil
 	})
-	go q.Deliver(ctx, "box", 4, func(_ context.Context, d *pipeline.Delivery) error { //nolint:errcheck // ends with the kill
+	go q.Deliver(ctx, "box", 4, always(func(_ context.Context, d *pipeline.Delivery) error { //nolint:errcheck // ends with the kill
 		if d.Attempt == 1 {
 			d.Attempt++
 			return pipeline.Later(errEndpoint, time.Now().Add(time.Second))
 		}
 		say("S %s", d.Message.Envelope.ID)
 		return nil
-	})
+	}))
 	for i := range 8 {
 		go func() {
 			for n := 0; ; n++ {
@@ -188,7 +188,7 @@ func comeOut(t *testing.T, q *Queue, committed map[string]string, settled map[st
 		}
 	})
 	wg.Go(func() {
-		if err := q.Deliver(ctx, "box", 4, func(_ context.Context, d *pipeline.Delivery) error { check(d.Message); return nil }); err != nil {
+		if err := q.Deliver(ctx, "box", 4, always(func(_ context.Context, d *pipeline.Delivery) error { check(d.Message); return nil })); err != nil {
 			t.Error(err)
 		}
 	})

@@ -171,7 +171,7 @@ func TestConcurrencyOfASinkHoldsAcrossProcesses(t *testing.T) {
 	for _, q := range []*Queue{a, b} {
 		wg.Go(func() {
 			until(t, done, func(ctx context.Context) error {
-				return q.Deliver(ctx, "box", limit, func(context.Context, *pipeline.Delivery) error {
+				return q.Deliver(ctx, "box", limit, always(func(context.Context, *pipeline.Delivery) error {
 					peak.Store(max(peak.Load(), running.Add(1)))
 					time.Sleep(5 * time.Millisecond) // long enough to meet others
 					running.Add(-1)
@@ -179,7 +179,7 @@ func TestConcurrencyOfASinkHoldsAcrossProcesses(t *testing.T) {
 						close(done)
 					}
 					return nil
-				})
+				}))
 			})
 		})
 	}

@@ -27,7 +27,8 @@ type link struct {
 	delivery []jetstream.Stream
 	dead     jetstream.Stream
 	// log has the deliveries that succeeded.
-	log jetstream.Stream
+	log   jetstream.Stream
+	state jetstream.KeyValue
 	// gone ends when the link is closed.
 	gone  context.Context
 	close context.CancelFunc

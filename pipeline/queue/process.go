@@ -32,7 +32,7 @@ func (q *Queue) Process(ctx context.Context, n int, h func(context.Context, *pip
 			return nil, errNoShard
 		}
 	}
-	err := q.work(ctx, n, sources, func(ctx context.Context, _ *link, m jetstream.Msg) { q.processOne(ctx, m, h) })
+	err := q.work(ctx, n, sources, nil, func(ctx context.Context, _ *link, m jetstream.Msg) { q.processOne(ctx, m, h) })
 	if err != nil {
 		return fmt.Errorf("process messages: %w", err)
 	}

@@ -49,6 +49,8 @@ type Queue struct {
 	// unreadable are the subjects of dead letters that it was said of.
 	unreadable sync.Map
 
+	board *Board
+
 	// house is held for a round of the janitor, whose memory follows.
 	house       sync.Mutex
 	overdueNext time.Time
@@ -79,6 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		started:  cfg.Now(),
 	}
 	q.repeats = repeats{q.Memory(), make(chan struct{}, maxNotes)}
+	q.board = newBoard(q)
 	q.ending, q.end = context.WithCancel(context.Background())
 	if err := q.open(ctx); err != nil {
 		q.end()
@@ -88,6 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.tasks.Go(q.watch)
+	q.tasks.Go(q.board.watch)
 	q.tasks.Go(q.keepHouse)
 	q.tasks.Go(q.keepDelivered)
 	if cfg.URL == "" {
@@ -160,6 +164,7 @@ func (q *Queue) Close(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		q.calls.Wait()
+		q.board.part()
 		q.tasks.Wait()
 	}()
 	select {

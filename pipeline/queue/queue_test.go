@@ -186,10 +186,21 @@ func process(t *testing.T, q *Queue, n int, done <-chan struct{}, h func(context
 	until(t, done, func(ctx context.Context) error { return q.Process(ctx, n, h) })
 }
 
+// always is a courier that always has a turn.
+type always func(context.Context, *pipeline.Delivery) error
+
+func (always) Ready(context.Context) (int, error) { return maxFetch, nil }
+
+func (always) Take(context.Context, int64) (*pipeline.Turn, error) { return &pipeline.Turn{}, nil }
+
+func (h always) Deliver(ctx context.Context, _ *pipeline.Turn, d *pipeline.Delivery) error {
+	return h(ctx, d)
+}
+
 // deliver runs Deliver until done is closed or patience ends.
 func deliver(t *testing.T, q *Queue, sink string, done <-chan struct{}, h func(context.Context, *pipeline.Delivery) error) {
 	t.Helper()
-	until(t, done, func(ctx context.Context) error { return q.Deliver(ctx, sink, 4, h) })
+	until(t, done, func(ctx context.Context) error { return q.Deliver(ctx, sink, 4, always(h)) })
 }
 
 func until(t *testing.T, done <-chan struct{}, run func(context.Context) error) {

@@ -40,8 +40,10 @@ type deliveryRecord struct {
 	Held       string                   `json:"held,omitempty"`
 	ReplayOf   string                   `json:"replay_of,omitempty"`
 	Ref        string                   `json:"ref"`
-	Auth       *pipeline.AuthResults    `json:"auth,omitempty"`
-	Problems   []pipeline.Problem       `json:"problems,omitempty"`
+	// Size is that of the message, in octets; 0 is unknown.
+	Size     int64                 `json:"size,omitempty"`
+	Auth     *pipeline.AuthResults `json:"auth,omitempty"`
+	Problems []pipeline.Problem    `json:"problems,omitempty"`
 }
 
 // deadRecordHead is a dead letter. Its message lies in Parts messages of the same stream, found by their subjects.
@@ -208,16 +210,16 @@ func recordDelivery(d *pipeline.Delivery) deliveryRecord {
 		Attempt: d.Attempt, First: d.First, History: d.History[max(0, len(d.History)-pipeline.MaxHistory):], Held: d.Held, ReplayOf: d.ReplayOf,
 	}
 	if m := d.Message; m != nil {
-		r.Ref, r.Auth, r.Problems = m.Ref, m.Auth, m.Problems
+		r.Ref, r.Size, r.Auth, r.Problems = m.Ref, m.Envelope.Size, m.Auth, m.Problems
 	}
 	return r
 }
 
-// delivery restores what was recorded; its Message has no envelope and no octets yet.
+// delivery restores what was recorded; its Message has no octets yet, and of its envelope the size.
 func (r deliveryRecord) delivery() *pipeline.Delivery {
 	return &pipeline.Delivery{
 		ID: r.ID, Sink: r.Sink, Rules: r.Rules, Tags: r.Tags, Recipients: recipients(r.Recipients),
-		Message: &pipeline.Message{Ref: r.Ref, Auth: r.Auth, Problems: r.Problems},
+		Message: &pipeline.Message{Ref: r.Ref, Envelope: pipeline.Envelope{Size: r.Size}, Auth: r.Auth, Problems: r.Problems},
 		Attempt: r.Attempt, First: r.First, History: r.History, Held: r.Held, ReplayOf: r.ReplayOf,
 	}
 }

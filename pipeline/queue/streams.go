@@ -209,6 +209,9 @@ func (q *Queue) declare(ctx context.Context, l *link) error {
 		return err
 	}
 	l.dead = s
+	if err := q.openState(ctx, l); err != nil {
+		return err
+	}
 	cfg := q.logConfig()
 	l.log, err = q.openStream(ctx, l, cfg)
 	var api *jetstream.APIError

@@ -31,11 +31,16 @@ type source func(ctx context.Context, l *link) (jetstream.Consumer, error)
 // acceptor takes over a message that was fetched, at once.
 type acceptor func(l *link, m jetstream.Msg, started *sync.WaitGroup)
 
+// batcher waits until messages are wanted, and says how many.
+type batcher func(ctx context.Context) (int, error)
+
 // work pulls from all sources and calls handle for every message, n at once, until ctx ends or the queue is closed.
 // Running calls then have Config.drainFor before their context ends. It returns when all have returned.
 //
 // It pulls with Fetch: Consume stalls for up to 30 s when it asks for few messages at a time.
-func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(context.Context, *link, jetstream.Msg)) error {
+//
+// Before each pull it asks ready, unless that is nil, which waits until messages are wanted and says how many.
+func (q *Queue) work(ctx context.Context, n int, sources []source, ready func(context.Context) (int, error), handle func(context.Context, *link, jetstream.Msg)) error {
 	if n < 1 {
 		return fmt.Errorf("work with %d slots", n)
 	}
@@ -75,10 +80,17 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 		})
 	}
 	// A source asks for its share of the free slots, and for one message when there are none.
-	batch := func() int {
+	batch := func(ctx context.Context) (int, error) {
+		most := maxFetch
+		if ready != nil {
+			var err error
+			if most, err = ready(ctx); err != nil {
+				return 0, err
+			}
+		}
 		free := n - int(taken.Load())
 		sharers := max(1, int(open.Load()))
-		return min(max(1, (free+sharers-1)/sharers), maxFetch)
+		return min(max(1, (free+sharers-1)/sharers), most, maxFetch), nil
 	}
 	var pulls sync.WaitGroup
 	for _, s := range sources {
@@ -101,7 +113,7 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, handle func(c
 }
 
 // pull hands every message of one source to accept until ctx ends, over any number of links.
-func (q *Queue) pull(ctx context.Context, open source, batch func() int, accept acceptor) {
+func (q *Queue) pull(ctx context.Context, open source, batch batcher, accept acceptor) {
 	pause := fetchPause
 	for ctx.Err() == nil {
 		start := time.Now()
@@ -133,9 +145,19 @@ func (q *Queue) pull(ctx context.Context, open source, batch func() int, accept 
 // pullFrom pulls until ctx or the link ends (nil), or a pull fails. The end of ctx does not cut a pull off, it has no
 // successor: what the server sends to a pull that is no more comes back only after ack_wait. For the same reason it is
 // the server that ends a pull; the client gives it a second more.
-func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, batch func() int, accept acceptor) error {
-	for ctx.Err() == nil && l.gone.Err() == nil {
-		msgs, err := c.Fetch(batch(), jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
+func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, batch batcher, accept acceptor) error {
+	wanted, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.gone, cancel)()
+	for wanted.Err() == nil {
+		n, err := batch(wanted)
+		if err != nil {
+			if wanted.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		msgs, err := c.Fetch(n, jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
 		if err != nil {
 			return err
 		}

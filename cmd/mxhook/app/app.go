@@ -75,6 +75,7 @@ type App struct {
 	mu      sync.Mutex
 	queue   *queue.Queue
 	workers *workers
+	keeper  *keeper // nil without RoleProcess, and before Start
 	stopped bool
 }
 
@@ -179,6 +180,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.queue = q
 	if a.work != nil {
 		a.workers = a.work.start(q)
+		a.keeper = newKeeper(a, q)
 	}
 	a.serveAPI(a.current.Load())
 	if err := a.serveLinks(q); err != nil {
@@ -186,9 +188,6 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	a.spool.open(q)
 	a.reloads.watch(a)
-	if a.work != nil {
-		a.warnOfOrphans(ctx, q)
-	}
 	a.opts.Log.Info("ready", "version", a.opts.Version, "roles", a.opts.Roles, "listeners", a.listenerAddrs(),
 		"ops", a.OpsAddr().String(), "took", a.opts.Now().Sub(began).Round(time.Millisecond))
 	return nil
@@ -205,7 +204,7 @@ func (a *App) Stop(ctx context.Context) error {
 	}
 	a.stopped = true
 	a.cancel()
-	workers, q := a.workers, a.queue
+	workers, keeper, q := a.workers, a.keeper, a.queue
 	a.mu.Unlock()
 
 	a.opts.Log.Info("stopping")
@@ -218,6 +217,9 @@ func (a *App) Stop(ctx context.Context) error {
 	a.current.Load().directory.Close()
 	if a.certs != nil {
 		a.certs.stop()
+	}
+	if keeper != nil {
+		keeper.close()
 	}
 	if workers != nil {
 		errs = append(errs, withShare(ctx, 0.8, workers.stop))
@@ -300,20 +302,4 @@ func (a *App) ready(ctx context.Context) (readiness, error) {
 		return readiness{}, fmt.Errorf("%w: %d bytes are free, and queue.reserve keeps %d", pipeline.ErrStorage, st.StorageFree, reserve)
 	}
 	return readiness{Durability: st.Durability}, nil
-}
-
-// warnOfOrphans names the sinks that deliveries wait for and that are not configured: those deliveries go on when the
-// sink comes back, and until then nothing else tells of them but the metrics.
-func (a *App) warnOfOrphans(ctx context.Context, q *queue.Queue) {
-	st, err := q.Status(ctx)
-	if err != nil {
-		a.opts.Log.Warn("look for deliveries of sinks that are not configured", "error", err)
-		return
-	}
-	for sink, waiting := range st.Deliveries {
-		if !slices.ContainsFunc(a.opts.Config.Sinks, func(s configs.Sink) bool { return s.Name == sink }) {
-			a.opts.Log.Error("deliveries wait for a sink that is not configured: configure it again, under the same name, and they go on",
-				"sink", sink, "due", waiting.Due, "scheduled", waiting.Scheduled)
-		}
-	}
 }

@@ -60,9 +60,7 @@ func newGeneration(cfg *configs.Config, previous *generation, o Options, registr
 // connections and its slots.
 func (g *generation) buildSinks(o Options, registry prometheus.Registerer, previous *generation) error {
 	kept := map[string]pipeline.Outlet{}
-	var before *pipeline.Plan
 	if previous != nil {
-		before = previous.plan
 		for i, s := range previous.config.Sinks {
 			if j := slices.IndexFunc(g.config.Sinks, func(n configs.Sink) bool { return n.Name == s.Name }); j >= 0 &&
 				reflect.DeepEqual(g.config.Sinks[j], s) {
@@ -91,7 +89,7 @@ func (g *generation) buildSinks(o Options, registry prometheus.Registerer, previ
 		}
 		g.outlets = append(g.outlets, out)
 	}
-	g.plan = pipeline.NewPlan(pipeline.PlanOptions{Generation: g.number, Router: g.table, Outlets: g.outlets, Previous: before})
+	g.plan = pipeline.NewPlan(pipeline.PlanOptions{Generation: g.number, Router: g.table, Outlets: g.outlets})
 	return nil
 }
 

@@ -77,6 +77,7 @@ func (a *App) Reload(ctx context.Context) (int, error) {
 	a.current.Store(next)
 	if a.workers != nil {
 		a.workers.adjust(next)
+		a.keeper.reloaded()
 	}
 	if a.queue != nil {
 		a.serveAPI(next)
@@ -176,7 +177,7 @@ func (a *App) serveAPI(g *generation) {
 		names[i] = s.Name
 	}
 	a.ops.api.Store(console.New(console.Options{
-		Store: store{a.queue}, Sinks: names, Token: a.opts.Config.Ops.Token.Reveal(), Log: a.opts.Log,
+		Store: store{a.queue}, States: sinkStates{a, a.queue}, Sinks: names, Token: a.opts.Config.Ops.Token.Reveal(), Log: a.opts.Log,
 		Reload: a.Reload, Generation: a.Generation,
 	}))
 }

@@ -39,19 +39,24 @@ func newWork(o Options, auth pipeline.Stage, current *atomic.Pointer[generation]
 // start runs a processor and a deliverer for each sink over q.
 func (w *work) start(q *queue.Queue) *workers {
 	plan := func() *pipeline.Plan { return w.current.Load().plan }
-	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{Plan: plan, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry, Record: q.Delivered})
+	board := q.Board()
+	board.Join()
+	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{
+		Plan: plan, Board: board, Memory: int64(w.opts.Config.Limits.Memory), Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
+		Record: q.Delivered,
+	})
 	processor := pipeline.NewProcessor(pipeline.ProcessorOptions{
 		Stages: w.stages, Attempts: attempts, Outbox: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
 	})
 	deliverer := pipeline.NewDeliverer(w.parse, attempts, q)
 
-	ws := &workers{log: w.opts.Log, loops: map[string]*loop{}, done: make(chan struct{})}
+	ws := &workers{log: w.opts.Log, attempts: attempts, loops: map[string]*loop{}, done: make(chan struct{})}
 	ws.patience, ws.interrupt = context.WithCancel(context.Background())
 	ws.process = func(ctx context.Context, n int) error {
 		return q.Process(ctx, n, interruptible(ws.patience, processor.Process))
 	}
 	ws.deliver = func(ctx context.Context, g *generation, sink string, n int) error {
-		return q.Deliver(ctx, sink, n, interruptible(ws.patience, deliverer.DeliverSince(g.plan)))
+		return q.Deliver(ctx, sink, n, courier{deliverer.Courier(sink, g.plan), ws.patience})
 	}
 	ws.adjust(w.current.Load())
 	go func() { ws.wg.Wait(); close(ws.done) }()
@@ -60,6 +65,19 @@ func (w *work) start(q *queue.Queue) *workers {
 
 // close gives back what the sinks hold, connections for one.
 func (w *work) close() { sinks.Close(w.current.Load().outlets) }
+
+// courier is a courier whose attempts end with patience.
+type courier struct {
+	*pipeline.Courier
+	patience context.Context
+}
+
+// Deliver implements queue.Courier.
+func (c courier) Deliver(ctx context.Context, t *pipeline.Turn, d *pipeline.Delivery) error {
+	return interruptible(c.patience, func(ctx context.Context, d *pipeline.Delivery) error {
+		return c.Courier.Deliver(ctx, t, d)
+	})(ctx, d)
+}
 
 // interruptible ends the context of every call of f when patience ends.
 func interruptible[T any](patience context.Context, f func(context.Context, T) error) func(context.Context, T) error {
@@ -74,6 +92,7 @@ func interruptible[T any](patience context.Context, f func(context.Context, T) e
 // workers are the running loops: one that processes, and one for each sink that delivers what waits.
 type workers struct {
 	log       *slog.Logger
+	attempts  *pipeline.Attempts
 	process   func(ctx context.Context, n int) error
 	deliver   func(ctx context.Context, g *generation, sink string, n int) error
 	patience  context.Context // ends when attempts under way have to be cut off
@@ -100,9 +119,9 @@ func (ws *workers) adjust(g *generation) {
 	if ws.stopped {
 		return
 	}
+	ws.attempts.Reloaded()
 	// A first attempt holds its processor until the endpoint has answered, and a sink holds at most `concurrency` of them: with
-	// that many more than the workers that were asked for, a hanging sink does not keep another's mail waiting,
-	// as long as limits.memory has room for the messages that its attempts hold.
+	// that many more than the workers that were asked for, a hanging sink does not keep another's mail waiting.
 	n := g.config.Workers()
 	wanted := map[string]bool{}
 	for _, out := range g.outlets {
