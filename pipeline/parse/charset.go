@@ -11,6 +11,7 @@ import (
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/korean"
+	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/encoding/unicode/utf32"
 )
@@ -98,11 +99,51 @@ func lookupCharset(label string) (charset, bool) {
 		return charset{"iso-2022-kr", decodeISO2022KR}, true
 	case "x-mac-ce", "x-mac-centraleurroman", "mac-centraleurope":
 		return charset{"x-mac-ce", decodeMacCE}, true
+	case "viscii", "csviscii":
+		return charset{"viscii", decodeVISCII}, true
+	case "iso-2022-cn", "iso-2022-cn-ext", "csiso2022cn":
+		return charset{"iso-2022-cn", decodeISO2022CN}, true
 	}
 	if e := encodingOf(name); e != nil {
 		return charset{canonicalName(e, name), decodeWith(e)}, true
 	}
+	if loose := looseCharset(name); loose != "" && loose != name {
+		return lookupCharset(loose)
+	}
 	return charset{}, false
+}
+
+// looseCharset returns the charset that a name means which is written in another way than any list has it: without its
+// hyphens, with other ones, or with a word behind it. "" when it is none.
+func looseCharset(name string) string {
+	squashed := strings.Map(func(r rune) rune {
+		if r < 0x80 && isAlnum(byte(r)) {
+			return r
+		}
+		return -1
+	}, name)
+	for _, p := range []struct{ prefix, charset string }{
+		{"utf8", "utf-8"}, {"usascii", "us-ascii"}, {"iso2022jp", "iso-2022-jp"}, {"iso2022kr", "iso-2022-kr"}, {"eucjp", "euc-jp"}, {"ujis", "euc-jp"},
+		{"euckr", "euc-kr"}, {"shiftjis", "shift_jis"}, {"sjis", "shift_jis"}, {"gb18030", "gb18030"}, {"gb2312", "gbk"}, {"gbk", "gbk"}, {"big5", "big5"},
+		{"ksc5601", "euc-kr"}, {"koi8u", "koi8-u"}, {"koi8", "koi8-r"}, {"macroman", "macintosh"}, {"tis620", "windows-874"}, {"cp874", "windows-874"},
+	} {
+		if strings.HasPrefix(squashed, p.prefix) {
+			return p.charset
+		}
+	}
+	for _, p := range []string{"windows", "win", "cp", "ibm", "ms", "xcp"} {
+		if n, ok := strings.CutPrefix(squashed, p); ok && len(n) == 4 && strings.HasPrefix(n, "125") {
+			return "windows-" + n
+		}
+	}
+	for _, p := range []string{"iso8859", "8859", "iso88859"} {
+		if n, ok := strings.CutPrefix(squashed, p); ok {
+			if n = strings.TrimRight(n, "abcdefghijklmnopqrstuvwxyz"); n != "" && len(n) <= 2 && strings.Trim(n, "0123456789") == "" {
+				return "iso-8859-" + n
+			}
+		}
+	}
+	return ""
 }
 
 // encodingOf returns the x/text encoding of a name, or nil.
@@ -136,7 +177,7 @@ func encodingOf(name string) encoding.Encoding {
 		return utf32.UTF32(utf32.BigEndian, utf32.UseBOM)
 	case "utf-32le":
 		return utf32.UTF32(utf32.LittleEndian, utf32.IgnoreBOM)
-	case "iso-2022-cn", "iso-2022-cn-ext", "x-user-defined", "replacement":
+	case "x-user-defined", "replacement":
 		return nil
 	}
 	if e, err := htmlindex.Get(name); err == nil && e != encoding.Replacement {
@@ -239,6 +280,76 @@ func decodeISO2022KR(b []byte) string {
 		}
 	}
 	return decodeWith(korean.EUCKR)(out)
+}
+
+// decodeISO2022CN reads RFC 1922: GB 2312 in seven bits, between SO and SI. The planes of CNS 11643, which x/text does not
+// have, become U+FFFD.
+func decodeISO2022CN(b []byte) string {
+	var s strings.Builder
+	gb := simplifiedchinese.GBK.NewDecoder()
+	shifted, cns := false, false
+	for len(b) > 0 {
+		c := b[0]
+		switch {
+		case c == 0x1b && len(b) >= 4 && b[1] == '$' && (b[2] == ')' || b[2] == '*' || b[2] == '+'):
+			if b[2] == ')' {
+				cns = b[3] != 'A'
+			}
+			b = b[4:]
+			continue
+		case c == 0x1b && len(b) >= 4 && (b[1] == 'N' || b[1] == 'O'):
+			// One character of another plane.
+			s.WriteRune(utf8.RuneError)
+			b = b[4:]
+			continue
+		case c == 0x0e || c == 0x0f:
+			shifted = c == 0x0e
+		case shifted && c > ' ' && c < 0x7f && len(b) > 1 && b[1] > ' ' && b[1] < 0x7f:
+			if out, err := gb.Bytes([]byte{c | 0x80, b[1] | 0x80}); err == nil && !cns {
+				s.Write(out)
+			} else {
+				s.WriteRune(utf8.RuneError)
+			}
+			b = b[2:]
+			continue
+		case c < utf8.RuneSelf:
+			// Designators and shifts end with the line.
+			shifted = shifted && c != '\n'
+			s.WriteByte(c)
+		default:
+			s.WriteRune(utf8.RuneError)
+		}
+		b = b[1:]
+	}
+	return validUTF8(s.String())
+}
+
+// decodeVISCII reads RFC 1456, Vietnamese, which x/text does not have. Six letters stand in place of controls.
+func decodeVISCII(b []byte) string {
+	const high = "ẠẮẰẶẤẦẨẬẼẸẾỀỂỄỆỐỒỔỖỘỢỚỜỞỊỎỌỈỦŨỤỲÕắằặấầẩậẽẹếềểễệốồổỗỠƠộờởịỰỨỪỬơớƯÀÁÂÃẢĂẳẵÈÉÊẺÌÍĨỳĐứÒÓÔạỷừửÙÚỹỵÝỡưàáâãảăữẫèéêẻìíĩỉđựòóôõỏọụùúũủýợỮ"
+	runes := []rune(high)
+	var s strings.Builder
+	for _, c := range b {
+		switch {
+		case c >= utf8.RuneSelf:
+			s.WriteRune(runes[c-utf8.RuneSelf])
+		case c == 0x02:
+			s.WriteRune('Ẳ')
+		case c == 0x05:
+			s.WriteRune('Ẵ')
+		case c == 0x06:
+			s.WriteRune('Ẫ')
+		case c == 0x14:
+			s.WriteRune('Ỷ')
+		case c == 0x19:
+			s.WriteRune('Ỹ')
+		case c == 0x1e:
+			s.WriteRune('Ỵ')
+		default:
+			s.WriteByte(c)
+		}
+	}
+	return s.String()
 }
 
 // decodeMacCE reads the Macintosh charset for Central Europe, which x/text does not have.

@@ -29,6 +29,9 @@ func (rd *reading) content(c *pipeline.Content, parts []part) {
 			}
 			continue
 		}
+		if p.media.typ == "message/partial" {
+			rd.fragment(p)
+		}
 		if a, ok := rd.attachment(p); ok {
 			c.Attachments = append(c.Attachments, a)
 			if isTNEF(p, a.Filename) {
@@ -136,6 +139,18 @@ func (rd *reading) attachment(p *part) (pipeline.Attachment, bool) {
 	}
 	h.Sum(a.SHA256[:0])
 	return a, true
+}
+
+// fragment notes which piece of a mail a message/partial is (RFC 2046 5.2.2). It is kept as it came: the others come in mails
+// of their own, if at all, and what is put together from pieces has passed no check as a whole.
+func (rd *reading) fragment(p *part) {
+	value := func(name string) string {
+		t, _ := p.media.value(name)
+		return cut(oneLine(decodeText(t.charset, t.octets).text), 80)
+	}
+	of := value("total")
+	first(&of, "an unknown number")
+	rd.notes.add(noteFragment, p.id, "piece %s of %s, id %q: pieces are not put together", value("number"), of, value("id"))
 }
 
 // opener returns a function that begins to decode anew at every call.

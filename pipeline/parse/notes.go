@@ -32,6 +32,7 @@ const (
 	noteCalendarBroken   = "calendar-damaged"   // a calendar part that cannot be read, or not all of it
 	noteContainerDamaged = "container-damaged"  // a winmail.dat that cannot be unpacked, or not all of it
 	noteReportUnreadable = "report-unreadable"  // a bounce, complaint or report whose own data cannot be read
+	noteFragment         = "message-fragment"   // a message/partial: one piece of a mail that was sent in several
 	noteAddressBroken    = "address-unreadable" // an entry of an address list that has no address
 )
 
