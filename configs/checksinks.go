@@ -10,6 +10,7 @@ import (
 	"mxhook/pipeline"
 	"mxhook/sinks"
 	"mxhook/sinks/file"
+	"mxhook/sinks/webhook"
 )
 
 // maxSteps bounds the retry clock's list.
@@ -183,7 +184,7 @@ func (c *checker) secrets(key string, w *Webhook) {
 		c.secret(key+".secret", w.Secret)
 		w.Secrets = append([]Secret{w.Secret}, w.Secrets...)
 	}
-	if len(w.Secrets) == 0 && !c.broken(key, true) {
+	if len(w.Secrets) == 0 && w.Format == webhook.FormatMXHook && !c.broken(key, true) {
 		c.add(key+".secret", "the secret that signs requests is missing; "+makeSecret)
 	}
 }

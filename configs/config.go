@@ -180,6 +180,8 @@ type Retry struct {
 
 // Webhook is an HTTP endpoint. After Load, Secrets holds Secret too, and Sink.Timeout the Timeout that is set here.
 type Webhook struct {
+	Format          string      `yaml:"format"`
+	Compat          Compat      `yaml:"compat"`
 	URL             string      `yaml:"url"`
 	Secret          Secret      `yaml:"secret"`
 	Secrets         []Secret    `yaml:"secrets"`

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,12 +50,25 @@ type OnStatus struct {
 	Do     string `yaml:"do"`
 }
 
+// Compat are the settings of the formats of other services; each format uses some of them, and "" is what the service does.
+type Compat struct {
+	Key            Secret `yaml:"key"`
+	Requests       string `yaml:"requests"`
+	Form           string `yaml:"form"`
+	Token          string `yaml:"token"`
+	RawEncoding    string `yaml:"raw_encoding"`
+	SignatureURL   string `yaml:"signature_url"`
+	TopicARN       string `yaml:"topic_arn"`
+	CertificateURL string `yaml:"certificate_url"`
+}
+
 const (
 	credentialsHeader = "header"
 	credentialsBody   = "body"
 )
 
-func (OAuth2) defaulted() any { return OAuth2{Credentials: credentialsHeader} }
+func (Webhook) defaulted() any { return Webhook{Format: webhook.FormatMXHook} }
+func (OAuth2) defaulted() any  { return OAuth2{Credentials: credentialsHeader} }
 
 // parseUntil reads the time at which an old secret ends.
 func parseUntil(s string) (time.Time, error) {
@@ -82,6 +96,11 @@ func (w *Webhook) addTo(o *webhook.Options) {
 		}
 	}
 	o.Proxy = w.Proxy.Reveal()
+	o.Format = w.Format
+	o.Compat = webhook.Compat{
+		Key: w.Compat.Key.Reveal(), Requests: w.Compat.Requests, Form: w.Compat.Form, Token: w.Compat.Token, RawEncoding: w.Compat.RawEncoding,
+		SignatureURL: w.Compat.SignatureURL, TopicARN: w.Compat.TopicARN, CertificateURL: w.Compat.CertificateURL,
+	}
 	for _, s := range w.OnStatus {
 		o.OnStatus = append(o.OnStatus, webhook.OnStatus{Status: s.Status, Do: webhook.Action(s.Do)})
 	}
@@ -97,6 +116,9 @@ func (c *checker) webhookRest(key string, w *Webhook) {
 		if err != "" && !c.broken(at, true) {
 			c.add(at, "%s", strings.TrimPrefix(err, trim))
 		}
+	}
+	if c.oneOf(key+".format", w.Format, webhook.Formats()...); slices.Contains(webhook.Formats(), w.Format) {
+		try(key+".compat", "compat: ", func(trial *Webhook) { trial.Format, trial.Compat = w.Format, w.Compat })
 	}
 	for i, s := range w.OldSecrets {
 		at := fmt.Sprintf("%s.old_secrets[%d]", key, i)

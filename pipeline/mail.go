@@ -13,21 +13,27 @@ import (
 // field X-Stray-Line above it, so that it cannot write into our trace block. Each call returns a reader of its own; it is
 // good for as long as the message is.
 func (m *Message) Mail() io.Reader {
-	b := net.Buffers(m.mailParts())
+	b := net.Buffers(m.mailParts(m.foreignVerdict))
+	return &b
+}
+
+// MailRenaming is Mail with other fields under another name: those for which foreign says true, and no others.
+func (m *Message) MailRenaming(foreign func(name []byte) bool) io.Reader {
+	b := net.Buffers(m.mailParts(foreign))
 	return &b
 }
 
 // MailSize returns the number of octets that Mail gives.
 func (m *Message) MailSize() int64 {
 	var n int64
-	for _, p := range m.mailParts() {
+	for _, p := range m.mailParts(m.foreignVerdict) {
 		n += int64(len(p))
 	}
 	return n
 }
 
 // mailParts returns the pieces of Mail in order. All but the trace block share memory with Raw.
-func (m *Message) mailParts() [][]byte {
+func (m *Message) mailParts(foreign func(name []byte) bool) [][]byte {
 	parts := [][]byte{m.traceBlock()}
 	if len(m.Raw) > 0 && (m.Raw[0] == ' ' || m.Raw[0] == '\t') {
 		parts = append(parts, []byte(strayField)) // else the first line would continue our trace block
@@ -39,7 +45,7 @@ func (m *Message) mailParts() [][]byte {
 				parts = append(parts, m.Raw[start:off])
 			}
 			start = off + len(f.Raw)
-		} else if m.foreignVerdict(f.Name) {
+		} else if foreign(f.Name) {
 			if off > start {
 				parts = append(parts, m.Raw[start:off])
 			}

@@ -17,6 +17,8 @@ func (t *Table) Check(sinks []string) []Finding {
 	l := t.lexicon
 	end := -1
 	stops := map[string]int{}
+	var ending []int // rules with a condition that end the run
+	im := newImplications(l)
 	for i := range t.rules {
 		r := &t.rules[i]
 		add := func(warning bool, field, format string, args ...any) {
@@ -47,8 +49,10 @@ func (t *Table) Check(sinks []string) []Finding {
 		case constant && !always:
 			add(true, "when", "this rule never matches: its condition is always false")
 		case r.condition.tree != nil:
-			if text := l.contradiction(r.condition.tree); text != "" {
+			if text := l.contradiction(r.condition.tree, im); text != "" {
 				add(true, "when", "this rule never matches: %s", text)
+			} else if j := t.shadow(r, ending, im); j >= 0 {
+				add(true, "when", "this rule never matches: whatever it matches, rule %q before it matches too, and ends the run", t.rules[j].Name)
 			}
 		}
 		// A sample, and rules that refuse before the others, leave something for the rules behind.
@@ -57,6 +61,9 @@ func (t *Table) Check(sinks []string) []Finding {
 				end = i
 			}
 			stops[r.When] = i
+			if r.condition.tree != nil {
+				ending = append(ending, i)
+			}
 		}
 	}
 	for i, sink := range t.defaults {
@@ -82,12 +89,26 @@ func (t *Table) constant(c *condition) (constant, holds bool) {
 	return err == nil, holds
 }
 
-// contradiction finds a word that would have to equal two different texts at once. Lists are left out: for them ==
-// means any of the elements.
-func (l *lexicon) contradiction(tree ast.Node) string {
+// shadow finds a rule among ending whose condition holds whenever that of r does; -1 when none is known.
+func (t *Table) shadow(r *rule, ending []int, im *implications) int {
+	for _, j := range ending {
+		if im.implies(r.condition.tree, t.rules[j].condition.tree) {
+			return j
+		}
+	}
+	return -1
+}
+
+// contradiction finds a word that would have to equal two different texts at once, and a part whose opposite is another
+// part. Lists are left out: for them == means any of the elements.
+func (l *lexicon) contradiction(tree ast.Node, im *implications) string {
 	equal := map[string]string{}
+	var nots []ast.Node
 	for _, n := range operands(tree, "and") {
 		for _, n := range operands(n, "&&") {
+			if not := negated(n); not != nil {
+				nots = append(nots, not)
+			}
 			word, text, ok := equality(n)
 			if !ok || l.isList(word) || l.words[word].Name == "" {
 				continue
@@ -96,6 +117,11 @@ func (l *lexicon) contradiction(tree ast.Node) string {
 				return fmt.Sprintf("%s cannot be %q and %q at once; write or", word, other, text)
 			}
 			equal[word] = text
+		}
+	}
+	for _, not := range nots {
+		if im.implies(tree, not) {
+			return im.text(not) + " would have to hold and not to hold"
 		}
 	}
 	return ""

@@ -45,14 +45,21 @@ func TestCredentialsGoIntoAuthorization(t *testing.T) {
 		}
 	}
 	for _, o := range []Options{
-		{Bearer: "abc", User: "alice"}, {Bearer: "hunter2\r\nX: 1"}, {User: "a:b", Password: "hunter2"},
+		{Bearer: "abc", User: "alice"},
+		{Bearer: "hunter2\r\nX: 1"},
+		{User: "a:b", Password: "hunter2"},
 		{Bearer: "abc", OAuth2: &OAuth2{TokenURL: "https://example.com", ClientID: "i", ClientSecret: "hunter2"}},
 		{OAuth2: &OAuth2{TokenURL: "http://example.com", ClientID: "i", ClientSecret: "hunter2"}},
 		{OAuth2: &OAuth2{TokenURL: "https://example.com", ClientID: "i"}},
 		{OAuth2: &OAuth2{TokenURL: "https://a:hunter2@example.com", ClientID: "i", ClientSecret: "hunter2"}},
-		{Proxy: "socks5://hunter2@example.com"}, {Proxy: "http://a:hunter2@example.com/path"},
-		{CA: "hunter2"}, {Certificate: "hunter2"}, {CertificateKey: "hunter2"},
-		{OnStatus: []OnStatus{{"1xx", Retry}}}, {OnStatus: []OnStatus{{"600", Retry}}}, {OnStatus: []OnStatus{{"404", "forget"}}},
+		{Proxy: "socks5://hunter2@example.com"},
+		{Proxy: "http://a:hunter2@example.com/path"},
+		{CA: "hunter2"},
+		{Certificate: "hunter2"},
+		{CertificateKey: "hunter2"},
+		{OnStatus: []OnStatus{{"1xx", Retry}}},
+		{OnStatus: []OnStatus{{"600", Retry}}},
+		{OnStatus: []OnStatus{{"404", "forget"}}},
 		{OnStatus: []OnStatus{{"4xx", Retry}, {"4xx", Success}}},
 	} {
 		o.URL, o.Secrets = "https://example.com/", []string{testSecret}
@@ -142,15 +149,15 @@ func TestOAuth2TokensAreKeptRenewedAndReplaced(t *testing.T) {
 func TestTokenAnswersAreJudged(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{
-		`200 {"access_token":"t"}`:                                        "",
+		`200 {"access_token":"t"}`: "",
 		`200 {"access_token":"t","token_type":"bearer","expires_in":"9"}`: "",
 		`200 {"access_token":"t","token_type":"mac"}`:                     "only bearer",
 		`200 {"access_token":"a\nb"}`:                                     "no usable access_token",
 		`200 {}`:                                                          "no usable access_token",
 		`200 hello`:                                                       "no JSON object",
 		`400 {"error":"invalid_client","error_description":"who?"}`:       "400 Bad Request: invalid_client who?",
-		`503 down`:                                                        "503 Service Unavailable",
-		`302 `:                                                            "302 Found",
+		`503 down`: "503 Service Unavailable",
+		`302 `:     "302 Found",
 	} {
 		var status int
 		fmt.Sscan(answer[:3], &status)
@@ -172,7 +179,7 @@ func FuzzReadToken(f *testing.F) {
 }
 
 // certificate makes a certificate for 127.0.0.1, signed by parent, or by itself, as PEM.
-func certificate(t *testing.T, name string, parent *tls.Certificate) (cert tls.Certificate, certPEM, keyPEM string) {
+func certificate(t testing.TB, name string, parent *tls.Certificate) (cert tls.Certificate, certPEM, keyPEM string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

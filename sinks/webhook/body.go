@@ -13,11 +13,14 @@ import (
 	"mxhook/pipeline"
 )
 
-// octets stands in the wire structs for a string that is the base64 of so many octets. They are read when the body is
-// written, never held as a string.
+// octets stands in the wire structs for a string that is the base64 of so many octets, or, as text, for those octets
+// themselves. They are read when the body is written, never held as a string.
 type octets struct {
 	size int64
 	open func() io.Reader
+	text bool
+	// into, when not nil, is where the octets add themselves when they are encoded, in the order of the encoding.
+	into *[]*octets
 }
 
 func octetsOf(b []byte) *octets {
@@ -29,7 +32,12 @@ func octetsOf(b []byte) *octets {
 const octetsMark = `"\u0062ase64"`
 
 // MarshalJSON implements json.Marshaler.
-func (*octets) MarshalJSON() ([]byte, error) { return []byte(octetsMark), nil }
+func (o *octets) MarshalJSON() ([]byte, error) {
+	if o.into != nil {
+		*o.into = append(*o.into, o)
+	}
+	return []byte(octetsMark), nil
+}
 
 // body is one payload, ready to be read as often as needed; each time the same octets come out. It holds the JSON
 // without attachments and raw mail in memory, and produces those while it is read. Safe for concurrent use.
@@ -37,7 +45,7 @@ type body struct {
 	// texts and contents alternate: texts[0], contents[0], texts[1], ...
 	texts    [][]byte
 	contents []*octets
-	size     int64
+	size     int64 // -1 is not known
 }
 
 // mxhookFormat is the format of our own: payload version 1.
@@ -91,23 +99,70 @@ func newBody(d *pipeline.Delivery, o PayloadOptions) (*body, error) {
 		b.contents = append(b.contents, p.Data.Raw.Content)
 	}
 
-	var skeleton bytes.Buffer
-	encoder := json.NewEncoder(&skeleton)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(p); err != nil {
-		return nil, fmt.Errorf("encode the payload: %w", err)
+	if err := b.encode(p); err != nil {
+		return nil, err
 	}
-	b.texts = bytes.Split(bytes.TrimSuffix(skeleton.Bytes(), []byte("\n")), []byte(octetsMark))
+	return b, nil
+}
+
+// document is a JSON document with octets in it, in the making.
+type document struct{ contents []*octets }
+
+// base64 makes a string that is the base64 of size octets.
+func (j *document) base64(size int64, open func() io.Reader) *octets {
+	return &octets{size: size, open: open, into: &j.contents}
+}
+
+// text makes a string out of a text that is valid UTF-8.
+func (j *document) text(open func() io.Reader) *octets {
+	return &octets{open: open, text: true, into: &j.contents}
+}
+
+// body encodes v, whose octets are of this document. It can be called once.
+func (j *document) body(v any) (*body, error) {
+	var skeleton bytes.Buffer
+	if err := encodeJSON(&skeleton, v); err != nil {
+		return nil, err
+	}
+	b := &body{contents: j.contents}
+	return b, b.split(skeleton.Bytes())
+}
+
+// encode makes the texts around the contents.
+func (b *body) encode(v any) error {
+	var skeleton bytes.Buffer
+	if err := encodeJSON(&skeleton, v); err != nil {
+		return err
+	}
+	return b.split(skeleton.Bytes())
+}
+
+func encodeJSON(into *bytes.Buffer, v any) error {
+	encoder := json.NewEncoder(into)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("encode the payload: %w", err)
+	}
+	into.Truncate(into.Len() - 1) // the line end
+	return nil
+}
+
+func (b *body) split(skeleton []byte) error {
+	b.texts = bytes.Split(skeleton, []byte(octetsMark))
 	if len(b.texts) != len(b.contents)+1 {
-		return nil, fmt.Errorf("encode the payload: %d places for %d contents", len(b.texts)-1, len(b.contents))
+		return fmt.Errorf("encode the payload: %d places for %d contents", len(b.texts)-1, len(b.contents))
 	}
 	for _, text := range b.texts {
 		b.size += int64(len(text))
 	}
 	for _, c := range b.contents {
+		if c.text {
+			b.size = -1
+			break
+		}
 		b.size += int64(len(`""`)) + (c.size+2)/3*4
 	}
-	return b, nil
+	return nil
 }
 
 // open returns a reader of the whole body: size octets, or an error when an attachment is not as long as it was said
@@ -118,11 +173,19 @@ func (b *body) open() io.Reader {
 	for i, text := range b.texts {
 		if i > 0 {
 			c := b.contents[i-1]
-			rs = append(rs, bytes.NewReader(quote), &base64Reader{src: c.open(), left: c.size}, bytes.NewReader(quote))
+			rs = append(rs, bytes.NewReader(quote), c.reader(), bytes.NewReader(quote))
 		}
 		rs = append(rs, bytes.NewReader(text))
 	}
 	return io.MultiReader(rs...)
+}
+
+// reader reads what stands between the quotes.
+func (o *octets) reader() io.Reader {
+	if o.text {
+		return escaping(o.open(), escapeJSON)
+	}
+	return &base64Reader{src: o.open(), left: o.size}
 }
 
 var errLength = errors.New("content is not as long as its size says")

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -8,16 +9,63 @@ import (
 	"strings"
 )
 
-// The formats: our own, and those of services that people come from.
+// The formats: our own, and those that other services give their webhooks of incoming mail.
 const (
-	FormatMXHook = "mxhook"
+	FormatMXHook               = "mxhook"
+	FormatMailgun              = "mailgun"
+	FormatMailgunMIME          = "mailgun-mime"
+	FormatSendGrid             = "sendgrid"
+	FormatSendGridRaw          = "sendgrid-raw"
+	FormatPostmark             = "postmark"
+	FormatPostmarkRaw          = "postmark-raw"
+	FormatCloudMailin          = "cloudmailin"
+	FormatCloudMailinMultipart = "cloudmailin-multipart"
+	FormatCloudMailinRaw       = "cloudmailin-raw"
+	FormatMandrill             = "mandrill"
+	FormatMailerSend           = "mailersend"
+	FormatSES                  = "ses-sns"
 )
 
-// Compat are the settings of the formats of other services; each format says which it uses.
-type Compat struct {
-	// Key is what the service's signature is made with.
-	Key string
+// Formats are the names of all formats.
+func Formats() []string {
+	return []string{
+		FormatMXHook, FormatMailgun, FormatMailgunMIME, FormatSendGrid, FormatSendGridRaw, FormatPostmark, FormatPostmarkRaw,
+		FormatCloudMailin, FormatCloudMailinMultipart, FormatCloudMailinRaw, FormatMandrill, FormatMailerSend, FormatSES,
+	}
 }
+
+// Compat are the settings of the formats of other services. Each has a meaning for some of them only.
+type Compat struct {
+	// Key is what the service's signature is made with: Mailgun's webhook signing key, the key of the webhook at Mandrill,
+	// MailerSend's signing secret, a private key as PEM for SendGrid (P-256) and SES (RSA). The first three need it.
+	Key string
+	// Requests is RequestsPerRecipient or RequestsPerDelivery; "" is what the service does.
+	Requests string
+	// Form is how Mailgun's forms are sent: FormURLEncoded or FormMultipart; "" is the first for small mails without
+	// attachments, else the second.
+	Form string
+	// Token is TokenPerAttempt, which is also "", or TokenPerMessage: Mailgun's token.
+	Token string
+	// RawEncoding is RawAsIs or RawSevenBit for the formats with the raw mail in them; "" is as it is, unless the format
+	// cannot carry that.
+	RawEncoding string
+	// SignatureURL is what Mandrill's signature is made over, where the receiver sees another URL than we do.
+	SignatureURL string
+	// TopicARN and CertificateURL are in the notifications of SES; the second is where the certificate of Key is.
+	TopicARN, CertificateURL string
+}
+
+// Values of the settings.
+const (
+	RequestsPerRecipient = "per_recipient"
+	RequestsPerDelivery  = "per_delivery"
+	FormURLEncoded       = "urlencoded"
+	FormMultipart        = "multipart"
+	TokenPerAttempt      = "per_attempt"
+	TokenPerMessage      = "per_message"
+	RawAsIs              = "as_is"
+	RawSevenBit          = "7bit"
+)
 
 // dialect is a format with what else a service does in its own way.
 type dialect struct {
@@ -32,18 +80,82 @@ type dialect struct {
 	needsSecret bool
 }
 
-// Formats are the names of all formats.
-func Formats() []string { return []string{FormatMXHook} }
-
-func newDialect(o Options, _ *url.URL) (*dialect, error) {
-	if !slices.Contains(Formats(), o.Format) {
-		return nil, fmt.Errorf("format %q: write one of %s", o.Format, strings.Join(Formats(), ", "))
-	}
+func newDialect(o Options, target *url.URL) (*dialect, error) {
 	p := PayloadOptions{Raw: o.Raw, InlineLimit: o.InlineLimit, Link: o.Link, Reply: o.Reply}
 	if o.OmitAttachments {
 		p.OmitAttachments = "left out by the sink's configuration"
 	}
-	return &dialect{format: mxhookFormat{payload: p}, actions: standardActions, needsSecret: true}, nil
+	c := compat{Compat: o.Compat, payload: p}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	d := &dialect{actions: standardActions}
+	var err error
+	switch o.Format {
+	case FormatMXHook:
+		d.format, d.needsSecret = mxhookFormat{payload: p}, true
+		if o.Compat != (Compat{}) {
+			err = errors.New("compat: is for the formats of other services; remove it, or set format")
+		}
+	case FormatMailgun, FormatMailgunMIME:
+		d.actions, d.perRecipient = actionsWith(map[int]Action{http.StatusNotAcceptable: DeadLetter}), true
+		d.format, err = newMailgun(c, o.Format == FormatMailgunMIME)
+	case FormatSendGrid, FormatSendGridRaw:
+		d.actions, d.perRecipient = actionsWith(nil), true
+		d.format, err = newSendGrid(c, o.Format == FormatSendGridRaw)
+	case FormatPostmark, FormatPostmarkRaw:
+		d.actions, d.perRecipient = actionsWith(map[int]Action{http.StatusForbidden: DeadLetter}), true
+		d.format = postmark{compat: c, raw: o.Format == FormatPostmarkRaw}
+	case FormatCloudMailin, FormatCloudMailinMultipart, FormatCloudMailinRaw:
+		d.actions, d.redirects = cloudMailinActions, 3
+		d.format = cloudMailin{compat: c, form: o.Format}
+	case FormatMandrill:
+		d.actions, d.perRecipient = mandrillActions, true
+		d.format, err = newMandrill(c, target, o)
+	case FormatMailerSend:
+		d.actions, d.perRecipient = actionsWith(nil), true
+		d.format, err = newMailerSend(c)
+	case FormatSES:
+		d.actions = actionsWith(nil)
+		d.format, err = newSES(c)
+	default:
+		err = fmt.Errorf("format: %q is none; write one of %s", o.Format, strings.Join(Formats(), ", "))
+	}
+	switch c.Requests {
+	case RequestsPerRecipient:
+		d.perRecipient = true
+	case RequestsPerDelivery:
+		d.perRecipient = false
+	}
+	return d, err
 }
 
-var _ = http.StatusOK
+func (c Compat) check() error {
+	for _, s := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"requests", c.Requests, []string{RequestsPerRecipient, RequestsPerDelivery}},
+		{"form", c.Form, []string{FormURLEncoded, FormMultipart}},
+		{"token", c.Token, []string{TokenPerAttempt, TokenPerMessage}},
+		{"raw_encoding", c.RawEncoding, []string{RawAsIs, RawSevenBit}},
+	} {
+		if s.value != "" && !slices.Contains(s.allowed, s.value) {
+			return fmt.Errorf("compat: %s %q: write one of %s, or leave it out", s.name, s.value, strings.Join(s.allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// actionsWith are those of services that take any 2xx and try everything else again, but for some statuses.
+func actionsWith(others map[int]Action) func(status int) Action {
+	return func(status int) Action {
+		if a, ok := others[status]; ok {
+			return a
+		}
+		if status <= 299 {
+			return Success
+		}
+		return Retry
+	}
+}

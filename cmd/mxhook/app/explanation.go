@@ -1,6 +1,10 @@
 package app
 
 import (
+	"context"
+	"encoding/json"
+	"log/slog"
+
 	"mxhook/pipeline"
 	"mxhook/rules"
 )
@@ -34,4 +38,20 @@ func (g *generation) explain(m *pipeline.Message) rules.Explanation {
 		e.Deliveries = append(e.Deliveries, x)
 	}
 	return e
+}
+
+// told is the router of a generation that tells, at the level debug, why each message goes where it goes.
+type told struct {
+	g   *generation
+	log *slog.Logger
+}
+
+// Route implements pipeline.Router.
+func (t told) Route(m *pipeline.Message) (pipeline.Routing, []pipeline.Problem) {
+	if t.log.Enabled(context.Background(), slog.LevelDebug) {
+		if e, err := json.Marshal(t.g.explain(m)); err == nil { // what it is made of does not fail
+			t.log.Debug("why it goes there", "message", m.Envelope.ID, "generation", t.g.number, "explanation", json.RawMessage(e))
+		}
+	}
+	return t.g.table.Route(m)
 }

@@ -89,7 +89,7 @@ func (g *generation) buildSinks(o Options, registry prometheus.Registerer, previ
 		}
 		g.outlets = append(g.outlets, out)
 	}
-	g.plan = pipeline.NewPlan(pipeline.PlanOptions{Generation: g.number, Router: g.table, Outlets: g.outlets})
+	g.plan = pipeline.NewPlan(pipeline.PlanOptions{Generation: g.number, Router: told{g, o.Log}, Outlets: g.outlets})
 	return nil
 }
 
