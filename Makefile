@@ -14,7 +14,7 @@ test: deps
 	go test -timeout 14m ./...
 
 # Debian packages that tests talk to: mail servers and clients as senders, HAProxy in front, pebble as certificate
-# authority, npm for the public Standard Webhooks library.
+# authority, npm for the public Standard Webhooks library and Express, Rack and django-anymail as receivers of webhooks.
 deps:
 	@./.ci/deps
 

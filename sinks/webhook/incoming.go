@@ -69,12 +69,22 @@ func (c compat) read(d *pipeline.Delivery) *incoming {
 // serviceVerdict reports whether the services whose formats are spoken add a field of that name themselves. One that came
 // with the mail was written by the sender, and is passed on under another name.
 func serviceVerdict(name []byte) bool {
-	n := strings.ToLower(strings.TrimSpace(string(name)))
+	n := strings.ToLower(visibleName(name))
 	switch n {
 	case "return-path", "received-spf", "x-envelope-from", "x-original-to":
 		return true
 	}
 	return strings.HasPrefix(n, "x-mailgun-") || strings.HasPrefix(n, "x-spam-")
+}
+
+// visibleName is the name of a field without what cannot be in one (RFC 5322 2.2): readers stop there, or read over it.
+func visibleName(name []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, string(name))
 }
 
 // recipient is the one recipient of the delivery; the first, where the format wants one and there are several.

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"mxhook/pipeline"
 )
@@ -125,7 +126,8 @@ func (g sendGrid) compose(d *pipeline.Delivery, at time.Time) (*content, error) 
 	return c, nil
 }
 
-// sendGridHeaders is the header as a text of unfolded lines that end in LF, encoded words as they are.
+// sendGridHeaders is the header as a text of unfolded lines that end in LF, encoded words as they are. A field that is not
+// UTF-8 is there as it was decoded.
 func sendGridHeaders(in *incoming) string {
 	var b strings.Builder
 	add := func(name, value string) { b.WriteString(name + ": " + value + "\n") }
@@ -134,15 +136,25 @@ func sendGridHeaders(in *incoming) string {
 			add(string(f.Name), unfold(f.Body))
 		}
 	}
+	seen := map[string]int{}
 	for f := range pipeline.Fields(in.Message.Raw) {
 		if len(f.Name) == 0 || pipeline.ForgedResults(f, in.envelope.Hostname) {
 			continue
 		}
-		name := unfold(f.Name)
+		name := visibleName(f.Name)
+		if name == "" {
+			continue
+		}
+		n := seen[strings.ToLower(name)]
+		seen[strings.ToLower(name)]++
+		value := unfold(f.Body)
+		if decoded := in.content.HeaderValues(string(f.Name)); !utf8.Valid(f.Body) && n < len(decoded) {
+			value = oneLine(decoded[n])
+		}
 		if serviceVerdict(f.Name) {
 			name = pipeline.ForeignPrefix + name
 		}
-		add(name, unfold(f.Body))
+		add(name, value)
 	}
 	return b.String()
 }

@@ -1,0 +1,174 @@
+// Command judges gives requests to the Go libraries of mail services and prints what they make of them; lines as for
+// anymail_judge.py.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sort"
+
+	"github.com/mailgun/mailgun-go/v4"
+	"github.com/mrz1836/postmark"
+	"github.com/sendgrid/sendgrid-go/helpers/eventwebhook"
+	"github.com/sendgrid/sendgrid-go/helpers/inbound"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+type request struct {
+	ID     int               `json:"id"`
+	Format string            `json:"format"`
+	Header map[string]string `json:"header"`
+	Body   []byte            `json:"body"`
+	Key    string            `json:"key"`
+}
+
+type fields struct {
+	Sender    string      `json:"sender"`
+	Recipient string      `json:"recipient"`
+	Subject   string      `json:"subject"`
+	Text      string      `json:"text"`
+	HTML      string      `json:"html"`
+	Files     [][2]string `json:"files"`
+}
+
+type answer struct {
+	ID     int     `json:"id"`
+	Status int     `json:"status"`
+	Why    string  `json:"why,omitempty"`
+	Fields *fields `json:"fields,omitempty"`
+}
+
+func main() {
+	in := bufio.NewReader(os.Stdin)
+	out := json.NewEncoder(os.Stdout)
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var r request
+		a := answer{Status: 200}
+		if err := json.Unmarshal(line, &r); err != nil {
+			panic(err)
+		}
+		a.ID = r.ID
+		if a.Fields, err = judge(r); err != nil {
+			a.Status, a.Why = 400, err.Error()
+		}
+		if err := out.Encode(a); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func judge(r request) (f *fields, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	req, _ := http.NewRequest(http.MethodPost, "http://localhost/", bytes.NewReader(r.Body))
+	for name, value := range r.Header {
+		req.Header.Set(name, value)
+	}
+	switch r.Format {
+	case "mxhook":
+		w, err := standardwebhooks.NewWebhook(r.Key)
+		if err != nil {
+			return nil, err
+		}
+		return nil, w.Verify(r.Body, req.Header)
+	case "mailgun":
+		return mailgunFields(req, r.Key)
+	case "sendgrid":
+		return sendgridFields(req, r)
+	case "postmark":
+		return postmarkFields(r.Body)
+	}
+	return nil, errors.New("no judge")
+}
+
+func mailgunFields(req *http.Request, key string) (*fields, error) {
+	if err := req.ParseMultipartForm(64 << 20); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		return nil, err
+	}
+	mg := mailgun.NewMailgun("example.com", "api-key")
+	mg.SetWebhookSigningKey(key)
+	ok, err := mg.VerifyWebhookSignature(mailgun.Signature{
+		TimeStamp: req.FormValue("timestamp"), Token: req.FormValue("token"), Signature: req.FormValue("signature"),
+	})
+	if err != nil || !ok {
+		return nil, fmt.Errorf("signature: %v", err)
+	}
+	return &fields{
+		Sender: req.FormValue("sender"), Recipient: req.FormValue("recipient"), Subject: req.FormValue("subject"),
+		Text: req.FormValue("body-plain"), HTML: req.FormValue("body-html"),
+	}, nil
+}
+
+func sendgridFields(req *http.Request, r request) (*fields, error) {
+	key, err := eventwebhook.ConvertPublicKeyBase64ToECDSA(r.Key)
+	if err != nil {
+		return nil, err
+	}
+	ok, err := eventwebhook.VerifySignature(key, r.Body, req.Header.Get(eventwebhook.VerificationHTTPHeader), req.Header.Get(eventwebhook.TimestampHTTPHeader))
+	if err != nil || !ok {
+		return nil, fmt.Errorf("signature: %v", err)
+	}
+	e, err := inbound.ParseWithAttachments(req)
+	if err != nil {
+		return nil, err
+	}
+	f := &fields{
+		Sender: e.Envelope.From, Recipient: e.Envelope.To[0], Subject: e.ParsedValues["subject"], Text: e.TextBody, HTML: e.ParsedValues["html"],
+	}
+	var names []string
+	for name := range e.ParsedAttachments {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		a := e.ParsedAttachments[name]
+		octets, err := io.ReadAll(a.File)
+		if err != nil {
+			return nil, err
+		}
+		f.Files = append(f.Files, [2]string{a.Filename, sum(octets)})
+	}
+	return f, nil
+}
+
+func postmarkFields(body []byte) (*fields, error) {
+	var m postmark.InboundMessage
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil, err
+	}
+	f := &fields{Recipient: m.OriginalRecipient, Subject: m.Subject, Text: m.TextBody, HTML: m.HTMLBody}
+	for _, h := range m.Headers {
+		if h.Name == "Return-Path" {
+			f.Sender = h.Value[1 : len(h.Value)-1]
+			break
+		}
+	}
+	for _, a := range m.Attachments {
+		var octets []byte
+		if err := json.Unmarshal([]byte(`"`+a.Content+`"`), &octets); err != nil {
+			return nil, err
+		}
+		f.Files = append(f.Files, [2]string{a.Name, sum(octets)})
+	}
+	return f, nil
+}
+
+func sum(octets []byte) string {
+	s := sha256.Sum256(octets)
+	return hex.EncodeToString(s[:])
+}
