@@ -75,6 +75,8 @@ func (c *checker) kind(kind, key string, s *Sink) {
 		c.folder(key, s)
 	case "s3":
 		c.bucket(key, s)
+	case "postgres":
+		c.prefixes(key+".postgres.allow_networks", s.Postgres.AllowNetworks)
 	}
 	if len(s.PermanentStatuses) > 0 {
 		c.add(key+".permanent_statuses", "statuses are for webhooks; remove them from this sink")

@@ -159,15 +159,16 @@ type DNS struct {
 
 // Sink is one destination. Exactly one of Webhook and File is set.
 type Sink struct {
-	Name              string   `yaml:"name"`
-	Concurrency       int      `yaml:"concurrency"`
-	Rate              string   `yaml:"rate"`
-	Timeout           Duration `yaml:"timeout"`
-	Retry             Retry    `yaml:"retry"`
-	PermanentStatuses []int    `yaml:"permanent_statuses"`
-	Webhook           *Webhook `yaml:"webhook"`
-	File              *File    `yaml:"file"`
-	S3                *S3      `yaml:"s3"`
+	Name              string    `yaml:"name"`
+	Concurrency       int       `yaml:"concurrency"`
+	Rate              string    `yaml:"rate"`
+	Timeout           Duration  `yaml:"timeout"`
+	Retry             Retry     `yaml:"retry"`
+	PermanentStatuses []int     `yaml:"permanent_statuses"`
+	Webhook           *Webhook  `yaml:"webhook"`
+	File              *File     `yaml:"file"`
+	S3                *S3       `yaml:"s3"`
+	Postgres          *Postgres `yaml:"postgres"`
 }
 
 // Retry is the schedule of a sink.

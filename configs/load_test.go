@@ -65,7 +65,7 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	}
 	for i, s := range got.Sinks {
 		want := DefaultSink()
-		want.Name, want.Webhook, want.File, want.S3 = s.Name, s.Webhook, s.File, s.S3
+		want.Name, want.Webhook, want.File, want.S3, want.Postgres = s.Name, s.Webhook, s.File, s.S3, s.Postgres
 		if diff := cmp.Diff(want, s, comparing); diff != "" {
 			t.Errorf("sink %d (-default +file):\n%s", i, diff)
 		}
@@ -74,6 +74,11 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	bucket.Bucket = got.Sinks[2].S3.Bucket
 	if diff := cmp.Diff(&bucket, got.Sinks[2].S3, comparing); diff != "" {
 		t.Errorf("s3 (-default +file):\n%s", diff)
+	}
+	database := Postgres{}.defaulted().(Postgres)
+	database.URL = got.Sinks[3].Postgres.URL
+	if diff := cmp.Diff(&database, got.Sinks[3].Postgres, comparing); diff != "" {
+		t.Errorf("postgres (-default +file):\n%s", diff)
 	}
 	if w := got.Sinks[0].Webhook; w.AllowPrivate || w.Raw || w.OmitAttachments || w.Timeout != 0 {
 		t.Errorf("webhook is not at its defaults: %+v", w)

@@ -41,6 +41,9 @@ func (s *Sink) config() sinks.Config {
 	if s.S3 != nil {
 		c.S3 = s.S3.options()
 	}
+	if s.Postgres != nil {
+		c.Postgres = s.Postgres.options()
+	}
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"mxhook/pipeline"
 	"mxhook/sinks/file"
+	"mxhook/sinks/postgres"
 	"mxhook/sinks/s3"
 	"mxhook/sinks/webhook"
 )
@@ -25,6 +26,7 @@ func kinds() []kind {
 		{"webhook", func(c Config) bool { return c.Webhook != nil }, builder.webhook},
 		{"file", func(c Config) bool { return c.File != nil }, builder.file},
 		{"s3", func(c Config) bool { return c.S3 != nil }, builder.s3},
+		{"postgres", func(c Config) bool { return c.Postgres != nil }, builder.postgres},
 	}
 }
 
@@ -107,4 +109,14 @@ func (b builder) s3(c Config) (pipeline.Sink, error) {
 		return webhook.OpenPayload(d, po)
 	}
 	return s3.New(o)
+}
+
+// postgres hands the webhook's payload to the kind.
+func (b builder) postgres(c Config) (pipeline.Sink, error) {
+	o := *c.Postgres
+	o.Concurrency = c.Concurrency
+	o.Encode = func(w io.Writer, d *pipeline.Delivery) error {
+		return webhook.EncodePayload(w, d, webhook.PayloadOptions{Reply: true, OmitAttachments: "in the table attachments"})
+	}
+	return postgres.New(o)
 }

@@ -13,6 +13,7 @@ import (
 
 	"mxhook/pipeline"
 	"mxhook/sinks/file"
+	"mxhook/sinks/postgres"
 	"mxhook/sinks/s3"
 	"mxhook/sinks/webhook"
 )
@@ -36,6 +37,8 @@ type Config struct {
 	File *file.Options
 	// S3 is without Concurrency and Payload, which Build sets.
 	S3 *s3.Options
+	// Postgres is without Concurrency and Encode, which Build sets.
+	Postgres *postgres.Options
 }
 
 // Defaults and bounds of Config.

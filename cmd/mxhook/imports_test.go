@@ -23,14 +23,15 @@ var layers = map[string][]string{
 	"sinks/webhook":    {"pipeline"},
 	"sinks/file":       {"pipeline"},
 	"sinks/s3":         {"pipeline"},
+	"sinks/postgres":   {"pipeline"},
 	"sinks/sinktest":   {"pipeline"},
 	// The real servers that sinks are tested against.
 	"sinks/sinktest/counterpart": {},
 	"console":                    {"pipeline"},
 
-	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3"},
+	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres"},
 
-	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3"},
+	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres"},
 
 	"cmd/mxhook/app": {
 		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs",

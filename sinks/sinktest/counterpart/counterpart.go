@@ -8,6 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -54,12 +57,20 @@ func (s *server) start() {
 	}
 }
 
-// Kill ends the program at once, as a crash would, and waits until it is gone.
+// Kill ends the program and those that it started at once, as a crash would, and waits until it is gone.
 func (s *server) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill()
+	pid := s.cmd.Process.Pid
+	// PostgreSQL's have a session of their own, and would finish what they are at.
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	for _, child := range strings.Fields(string(text)) {
+		if n, err := strconv.Atoi(child); err == nil {
+			_ = syscall.Kill(n, syscall.SIGKILL)
+		}
+	}
 	_ = s.cmd.Wait()
 	s.cmd = nil
 }
