@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -235,36 +234,4 @@ func TestAPanickingSinkIsATransientFailure(t *testing.T) {
 	if len(box.waiting) != 1 {
 		t.Errorf("want one waiting delivery, got %+v", box)
 	}
-}
-
-// A delivery that always fails runs through the whole schedule on the fake clock and is given up after max_age.
-func TestTheWholeScheduleEndsInADeadLetter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, attempts := newTestProcessor(routes{}, &outboxRecorder{}, outletsOf(1, map[string]Sink{"one": failsWith(errors.New("503"))}))
-		v := NewDeliverer(Stages{}, attempts, &outboxRecorder{})
-		d := &Delivery{ID: "M.one", Sink: "one", Message: testMessage(), Attempt: 1, First: time.Now()}
-		var delays []time.Duration
-		for {
-			err := courierDelivers(t, v.Courier("one", nil), d)
-			at, later := DueAt(err)
-			if !later {
-				if !IsPermanent(err) {
-					t.Fatalf("the end is %v, want Permanent", err)
-				}
-				break
-			}
-			delays = append(delays, time.Until(at))
-			<-time.After(time.Until(at)) // the fake clock jumps
-		}
-		want := append([]time.Duration{}, DefaultSchedule().Steps...)
-		for range 12 {
-			want = append(want, 12*time.Hour)
-		}
-		if diff := cmp.Diff(fmt.Sprint(want), fmt.Sprint(delays)); diff != "" {
-			t.Errorf("delays:\n%s", diff)
-		}
-		if len(d.History) > MaxHistory {
-			t.Errorf("history has %d entries, want at most %d", len(d.History), MaxHistory)
-		}
-	})
 }
