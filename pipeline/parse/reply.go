@@ -104,21 +104,35 @@ func (r *replyReader) marksFollow(i int) bool {
 	return false
 }
 
-// look is a line as the rules see it: its beginning, in lower case, without emphasis and blanks around it.
+// look is a line as the rules see it: its beginning, in lower case, without emphasis, marks of direction, and blanks around it.
 func look(l string) string {
-	return strings.ToLower(strings.TrimSpace(strings.ReplaceAll(cut(l, lookBytes), "*", "")))
+	return strings.ToLower(strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case r == '*' || strings.ContainsRune(directionMarks, r):
+			return -1
+		case r == '’':
+			return '\''
+		}
+		return r
+	}, cut(l, lookBytes))))
 }
+
+// directionMarks are invisible: they say in which direction a text is written.
+const directionMarks = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+
+// dashes are what rules are drawn with.
+const dashes = "-_=—–‐"
 
 // isSeparator recognises a line like "-----Original Message-----", or a rule above a copied header.
 func (r *replyReader) isSeparator(i int) bool {
-	if c := firstRune(strings.TrimLeft(cut(r.lines[i], 40), " \t*")); !strings.ContainsRune("-_=—–bB", c) {
+	if c := firstRune(strings.TrimLeft(cut(r.lines[i], 40), " \t*")); !strings.ContainsRune(dashes+"bB", c) {
 		return false
 	}
 	l := look(r.lines[i])
-	if l == "" || !strings.ContainsRune("-_=—–", firstRune(l)) && !strings.HasPrefix(l, "begin forwarded") {
+	if l == "" || !strings.ContainsRune(dashes, firstRune(l)) && !strings.HasPrefix(l, "begin forwarded") {
 		return false
 	}
-	inner := strings.Trim(l, "-_=—– \t:")
+	inner := strings.Trim(l, dashes+" \t:")
 	if inner == "" {
 		// A rule.
 		if utf8.RuneCountInString(l) < 5 {
@@ -136,6 +150,10 @@ func (r *replyReader) isSeparator(i int) bool {
 			return true
 		}
 	}
+	// "---- On Mon, 05 Jan 2026 15:04:05 +0100 Bob wrote ----"
+	if strings.HasSuffix(l, "--") && startsAttribution(inner) && isAttribution(inner+":") {
+		return true
+	}
 	return strings.HasPrefix(l, "begin forwarded message")
 }
 
@@ -152,7 +170,8 @@ func separators() []string {
 		"messaggio inoltrato", "messaggio originario", "mensagem original", "mensagem encaminhada", "oorspronkelijk bericht",
 		"origineel bericht", "doorgestuurd bericht", "ursprungligt meddelande", "originalmeddelande", "oprindelig meddelelse",
 		"original meddelelse", "opprinnelig melding", "originalmelding", "videresendt melding", "alkuperäinen viesti",
-		"oryginalna wiadomość", "wiadomość oryginalna", "wiadomość przekazana", "původní zpráva", "přeposlaná zpráva",
+		"oryginalna wiadomość", "wiadomość oryginalna", "wiadomość przekazana", "původní zpráva", "původní e-mail", "původní email", "pôvodná správa", "izvorna poruka", "originalna poruka", "algne kiri", "pesan asli", "ข้อความเดิม", "الرسالة الأصلية",
+		"přeposlaná zpráva",
 		"исходное сообщение", "пересылаемое сообщение", "пересылаемое письмо", "оригінальне повідомлення", "orijinal mesaj",
 		"özgün ileti", "iletilen mesaj", "eredeti üzenet", "mesaj original", "αρχικό μήνυμα", "元のメッセージ", "転送されたメッセージ",
 		"原始邮件", "原始郵件", "原始信件", "邮件原件", "转发邮件", "转发的邮件", "원본 메시지", "원본 메일", "전달된 메시지", "tin nhắn gốc", "הודעה מקורית",
@@ -162,11 +181,17 @@ func separators() []string {
 // isHeaderBlock reports whether a header block copied into the text begins at line i: who wrote, and at least two of
 // when, to whom and what about in the lines below.
 func (r *replyReader) isHeaderBlock(i int) bool {
+	var seen [wordSubject + 1]bool
+	others, looked := 0, 0
+	if headerWord(r.lines[i]) == wordDate && i+1 < len(r.lines) {
+		// Some begin with the date.
+		seen[wordDate] = true
+		others++
+		i++
+	}
 	if headerWord(r.lines[i]) != wordFrom {
 		return false
 	}
-	var seen [wordSubject + 1]bool
-	others, looked := 0, 0
 	for j := i + 1; j < len(r.lines) && looked < 8 && j < i+16; j++ {
 		if strings.TrimSpace(r.lines[j]) == "" {
 			continue
@@ -245,7 +270,7 @@ func (r *replyReader) attribution(i int) int {
 // colonAhead reports whether one of the three lines from i ends in a colon: a quick look, because most do not.
 func (r *replyReader) colonAhead(i int) bool {
 	for _, l := range r.lines[i:min(i+3, len(r.lines))] {
-		if l = strings.TrimRight(l, " \t\r*\u00a0"); strings.HasSuffix(l, ":") || strings.HasSuffix(l, "：") {
+		if l = strings.TrimRight(l, " \t\r*\u00a0"+directionMarks); strings.HasSuffix(l, ":") || strings.HasSuffix(l, "：") {
 			return true
 		}
 	}
@@ -264,10 +289,13 @@ func isAttribution(l string) bool {
 	for _, v := range []string{
 		"wrote", "writes", "schrieb", "a écrit", "escribió", "ha scritto", "scrive", "escreveu", "schreef", "skrev", "napisał", "napsal",
 		"написал", "писал", "пишет", "написав", "kirjoitti", "yazdı", "yazmış", "írta", "a scris", "έγραψε", "đã viết", "写道", "寫道",
-		"書きました", "さんは書", "のメール", "작성", "썼습니다", "님이", "כתב", "كتب", "napísal", "rašė", "kirjutas", "je napisao", "je napisala",
+		"書きました", "さんは書", "のメール", "작성", "썼습니다", "님이", "כתב", "מאת", "كتب", "كتابة", "نوشت", "เขียน", "menulis", "missatge de", "napisala", "написа", "rakstīja", "napisana przez", "pisze", "va escriure",
+		 "napísal", "rašė", "kirjutas", "je napisao", "je napisala",
 	} {
 		if strings.Contains(l, v) {
-			return true
+			// "On 5 May we wrote the following plan:" is a sentence.
+			english := v == "wrote" || v == "writes"
+			return !english || address || strings.HasSuffix(l, v+":") || strings.HasSuffix(l, v+"：")
 		}
 	}
 	// Without a verb: a time and an address ("Thu, 26 Jun 2014 14:00 от Alex <alex@example.com>:").
