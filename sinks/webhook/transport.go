@@ -20,12 +20,8 @@ import (
 // to the proxy, which may be inside, and the target is checked before (see proxyGuard).
 // Redirects are not its business: the sink calls RoundTrip and takes a 3xx as an answer.
 func newTransport(o Options, secured *tls.Config, proxy *url.URL) *http.Transport {
-	dialer := &net.Dialer{Timeout: o.ConnectTimeout, KeepAlive: 15 * time.Second}
-	if !o.AllowPrivate && proxy == nil {
-		dialer.Control = newGuard(o.AllowNetworks).control
-	}
 	t := &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            newDialer(o, proxy).DialContext,
 		TLSClientConfig:        secured,
 		TLSHandshakeTimeout:    o.ConnectTimeout,
 		ResponseHeaderTimeout:  o.ResponseTimeout,
@@ -44,6 +40,15 @@ func newTransport(o Options, secured *tls.Config, proxy *url.URL) *http.Transpor
 		t.Proxy = http.ProxyURL(proxy)
 	}
 	return t
+}
+
+// newDialer returns what connects. It asks the guard for each address that a name has, when it is dialled.
+func newDialer(o Options, proxy *url.URL) *net.Dialer {
+	dialer := &net.Dialer{Timeout: o.ConnectTimeout, KeepAlive: 15 * time.Second}
+	if !o.AllowPrivate && proxy == nil {
+		dialer.Control = newGuard(o.AllowNetworks).control
+	}
+	return dialer
 }
 
 // What an attempt is doing, for the words of a timeout.
