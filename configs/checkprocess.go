@@ -73,6 +73,7 @@ func (c *checker) process() {
 	if host, ok := c.address("ops.address", c.cfg.Ops.Address); ok && !isLoopback(host) && c.cfg.Ops.Token.IsZero() {
 		c.add("ops.address", "others than this host could read all mail here; set ops.token, or listen on 127.0.0.1")
 	}
+	c.alerts()
 	c.oneOf("log.level", c.cfg.Log.Level, "debug", "info", "warn", "error")
 	c.oneOf("log.format", c.cfg.Log.Format, "text", "json")
 }

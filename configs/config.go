@@ -35,6 +35,7 @@ type Config struct {
 	Limits      Limits      `yaml:"limits"`
 	Ops         Ops         `yaml:"ops"`
 	Log         Log         `yaml:"log"`
+	Alerts      Alerts      `yaml:"alerts"`
 
 	// whens has where each rule's condition stands, by index.
 	whens []when
@@ -287,6 +288,7 @@ func Default() Config {
 		Limits:      Limits{Memory: 256 * megabyte, Shutdown: Duration(25 * time.Second)},
 		Ops:         Ops{Address: "127.0.0.1:8025"},
 		Log:         Log{Level: "info", Format: "text"},
+		Alerts:      Alerts{Interval: Duration(time.Minute)},
 	}
 }
 

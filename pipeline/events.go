@@ -18,7 +18,24 @@ const (
 	// EventSinkPaused and EventSinkResumed are done by hand.
 	EventSinkPaused  EventKind = "sink_paused"
 	EventSinkResumed EventKind = "sink_resumed"
+	// EventStorageLow: new mail is refused with 452; EventStorageBack: it is taken again.
+	EventStorageLow  EventKind = "storage_low"
+	EventStorageBack EventKind = "storage_back"
+	// EventQueueSlow: it took long until a message was durable, or failed.
+	EventQueueSlow EventKind = "queue_slow"
+	// EventMailUnreadable: a delivery waits because the octets of its message cannot be read.
+	EventMailUnreadable EventKind = "mail_unreadable"
+	// EventCertificateExpiring: a certificate expires soon, or has expired.
+	EventCertificateExpiring EventKind = "certificate_expiring"
 )
+
+// EventKinds are all of them.
+func EventKinds() []EventKind {
+	return []EventKind{
+		EventSinkFailing, EventBreakerOpen, EventBreakerClosed, EventDeadLetter, EventSinkPaused, EventSinkResumed,
+		EventStorageLow, EventStorageBack, EventQueueSlow, EventMailUnreadable, EventCertificateExpiring,
+	}
+}
 
 // Event is something about the operation of mxhook, not about mail, that a person may want to know.
 type Event struct {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -294,5 +295,36 @@ func TestDeadCommandsWorkOnARunningInstance(t *testing.T) {
 	}
 	if code, stdout, _ := mxhook(t, append([]string{"health"}, api...)...); code != exitFine || !strings.Contains(stdout, `"durability":"fsync"`) {
 		t.Errorf("health: exit code %d: %s", code, stdout)
+	}
+}
+
+// A dead letter is an event: counted, and posted with a signature to where alerts go.
+func TestDeadLetterIsAnAlert(t *testing.T) {
+	t.Parallel()
+	i := apptest.Start(t, apptest.Options{Config: apptest.BasicConfig + `
+alerts: {url: "{{.Endpoint}}/alerts", secret: "{{.Secret}}", allow_private: true, interval: 1s, kinds: [dead_letter]}
+`})
+	i.Endpoint.BehaveFunc(func(w apptest.Webhook) apptest.Behaviour {
+		if strings.HasPrefix(w.ID, "alert.") {
+			return apptest.Behaviour{}
+		}
+		return apptest.Behaviour{Status: http.StatusGone}
+	})
+	if code, _, stderr := mxhook(t, "send", "--server", i.SMTP(), "--to", "in@example.com"); code != exitFine {
+		t.Fatalf("send: exit code %d: %s", code, stderr)
+	}
+	hooks := i.Endpoint.Wait(t, 30*time.Second, "an alert", func(ws []apptest.Webhook) bool {
+		return slices.ContainsFunc(ws, func(w apptest.Webhook) bool { return strings.HasPrefix(w.ID, "alert.") })
+	})
+	alert := hooks[slices.IndexFunc(hooks, func(w apptest.Webhook) bool { return strings.HasPrefix(w.ID, "alert.") })]
+	var body struct {
+		Type string
+		Data struct {
+			Events []struct{ Kind, Sink, Reason string }
+		}
+	}
+	if err := json.Unmarshal(alert.Body, &body); err != nil || body.Type != "mxhook.alert" || len(body.Data.Events) != 1 ||
+		body.Data.Events[0].Kind != "dead_letter" || body.Data.Events[0].Sink != "hook" || !strings.Contains(body.Data.Events[0].Reason, "410") {
+		t.Errorf("%v: %s", err, alert.Body)
 	}
 }

@@ -28,13 +28,14 @@ var layers = map[string][]string{
 	// The real servers that sinks are tested against.
 	"sinks/sinktest/counterpart": {},
 	"console":                    {"pipeline"},
+	"alerts":                     {"pipeline"},
 
 	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres"},
 
 	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres"},
 
 	"cmd/mxhook/app": {
-		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs",
+		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs", "alerts",
 	},
 	"cmd/judge":              {"pipeline", "pipeline/msgauth", "pipeline/parse"},
 	"cmd/mxhook/app/apptest": {"cmd/mxhook/app", "configs", "console"},

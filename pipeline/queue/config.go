@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"mxhook/pipeline"
 )
 
 // Durability modes: what a nil error of Writer.Commit stands for.
@@ -71,6 +73,8 @@ type Config struct {
 	// Log is never nil; Registerer may be.
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+	// Events hears of dead letters, and when storage is low, the queue slow or mail unreadable; nil: nobody does.
+	Events pipeline.Events
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 
@@ -116,6 +120,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.backoff, time.Second)
 	setDefault(&c.stallFor, 10*time.Second)
 	setDefault(&c.replayPage, 1000)
+	if c.Events == nil {
+		c.Events = pipeline.NoEvents{}
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -33,8 +33,23 @@ const (
 func (q *Queue) watch() {
 	q.every(q.cfg.watchEvery, "look at storage", q.cfg.tryFor, func(ctx context.Context) error {
 		q.flushStalled()
-		return q.look(ctx)
+		err := q.look(ctx)
+		q.tellStorage()
+		return err
 	})
+}
+
+// tellStorage says when mail is refused for want of room, and when it is taken again. Only watch calls it.
+func (q *Queue) tellStorage() {
+	err := q.admit(0)
+	low := errors.Is(err, pipeline.ErrStorage)
+	switch {
+	case low && !q.storageLow:
+		q.cfg.Events.Emit(pipeline.Event{Kind: pipeline.EventStorageLow, Reason: err.Error()})
+	case err == nil && q.storageLow:
+		q.cfg.Events.Emit(pipeline.Event{Kind: pipeline.EventStorageBack, Reason: "there is room again: mail is taken"})
+	}
+	q.storageLow = low || err != nil && q.storageLow
 }
 
 // keepHouse is the janitor. A round may take minutes, which must not keep watch from looking.

@@ -95,6 +95,7 @@ func (q *Queue) bury(ctx context.Context, d *pipeline.Delivery, reason string, a
 		return fmt.Errorf("bury delivery %s: %w", d.ID, err)
 	}
 	q.metrics.buried.Inc()
+	q.cfg.Events.Emit(pipeline.Event{Kind: pipeline.EventDeadLetter, Sink: d.Sink, Message: m.Envelope.ID, Reason: rec.Reason})
 	q.cfg.Log.Warn("dead letter", "message", m.Envelope.ID, "delivery", d.ID, "sink", d.Sink, "attempt", d.Attempt, "reason", rec.Reason)
 	return nil
 }

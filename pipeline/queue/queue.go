@@ -43,6 +43,8 @@ type Queue struct {
 	storage   atomic.Pointer[storageState]
 	sinceLook atomic.Int64
 	counts    countCache
+	// storageLow is what tellStorage said last.
+	storageLow bool
 	// delivered are the successes that are not written down yet.
 	delivered deliveredLog
 	repeats   repeats

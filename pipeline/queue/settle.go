@@ -170,6 +170,12 @@ func (s *deliverySettlement) wait(q *Queue, err error) {
 		return
 	}
 	message := s.delivery.Message
+	if errors.Is(err, errUnreadable) {
+		q.cfg.Events.Emit(pipeline.Event{
+			Kind: pipeline.EventMailUnreadable, Sink: s.delivery.Sink, Message: message.Envelope.ID,
+			Reason: "delivery " + s.delivery.ID + " waits: " + firstLine(err) + "; bury it when that will not pass",
+		})
+	}
 	s.delivery = s.record.delivery() // as it was
 	age := q.cfg.Now().Sub(s.record.First)
 	if age > q.cfg.Retention && !s.record.First.IsZero() && !isFault(err) && !errors.Is(err, errNewer) {

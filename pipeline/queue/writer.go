@@ -27,6 +27,8 @@ const (
 	roomTries = 3
 	// growWait bounds the wait for memory of a writer that holds some.
 	growWait = 100 * time.Millisecond
+	// slowCommit is how long a commit may take before that is an event.
+	slowCommit = 5 * time.Second
 	// purgeWait bounds the clean-up after an abort.
 	purgeWait = 5 * time.Second
 )
@@ -134,7 +136,15 @@ func (w *Writer) Commit(ctx context.Context) (err error) {
 		w.q.cfg.Log.Info("message taken before", "message", w.env.ID, "first", repeat.ID)
 		return err
 	}
-	w.q.metrics.committed(time.Since(start), err)
+	took := time.Since(start)
+	w.q.metrics.committed(took, err)
+	if took > slowCommit {
+		reason := "it took " + took.Round(time.Millisecond).String() + " until a message was durable"
+		if err != nil {
+			reason = "after " + took.Round(time.Millisecond).String() + " a message was not durable: " + firstLine(err)
+		}
+		w.q.cfg.Events.Emit(pipeline.Event{Kind: pipeline.EventQueueSlow, Message: w.env.ID, Reason: reason})
+	}
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"mxhook/alerts"
 	"mxhook/configs"
 	"mxhook/console"
 	"mxhook/ingest"
@@ -52,6 +53,8 @@ type Options struct {
 
 	// links are made by New; nil when there are none.
 	links *console.Links
+	// events is made by New.
+	events pipeline.Events
 }
 
 // App is one mxhook. Its methods are safe for concurrent use.
@@ -67,6 +70,7 @@ type App struct {
 	// current is the generation in force: the one pointer that a reload replaces.
 	current atomic.Pointer[generation]
 	reloads *reloads
+	alerts  *alerts.Alerts // nil when New failed early
 
 	// stopping ends the start when Stop comes first.
 	stopping context.Context
@@ -96,7 +100,6 @@ func New(o Options) (*App, error) {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version),
 	)
 	a.stopping, a.cancel = context.WithCancel(context.Background())
-	a.queueCfg = queueConfig(o.Config, o.Log, a.registry, o.Now)
 	if err := a.build(); err != nil {
 		a.cancel()
 		err = errors.Join(err, a.unbind(context.Background()))
@@ -110,6 +113,10 @@ func (a *App) build() error {
 	if err := checkInherited(a.opts); err != nil {
 		return err
 	}
+	if err := a.buildAlerts(); err != nil {
+		return err
+	}
+	a.queueCfg = queueConfig(a.opts, a.registry)
 	setMemoryLimit(a.opts.Config, a.opts.Log)
 	first, err := newGeneration(a.opts.Config, nil, a.opts, a.registry)
 	if err != nil {
@@ -231,6 +238,7 @@ func (a *App) Stop(ctx context.Context) error {
 		a.work.close()
 	}
 	errs = append(errs, a.ops.stop(ctx))
+	a.alerts.Close()
 	return errors.Join(errs...)
 }
 
@@ -248,6 +256,9 @@ func (a *App) unbind(ctx context.Context) error {
 	}
 	if a.ops != nil {
 		errs = append(errs, a.ops.stop(ctx))
+	}
+	if a.alerts != nil {
+		a.alerts.Close()
 	}
 	return errors.Join(errs...)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"mxhook/alerts"
 	"mxhook/configs"
 	"mxhook/ingest"
 	"mxhook/pipeline/msgauth"
@@ -18,7 +19,8 @@ import (
 
 // This file turns the configuration into the rooms' own options; every default is the configuration's.
 
-func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Registerer, now func() time.Time) queue.Config {
+func queueConfig(o Options, registry prometheus.Registerer) queue.Config {
+	c := o.Config
 	return queue.Config{
 		URL: c.Queue.URL, Credentials: c.Queue.Credentials, Replicas: c.Queue.Replicas,
 		Dir: filepath.Join(c.DataDir, "queue"), Durability: c.Queue.Durability,
@@ -26,8 +28,28 @@ func queueConfig(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 		Reserve: int64(c.Queue.Reserve), Inline: int(c.Queue.Inline), Shards: c.Queue.Shards,
 		Memory: int64(c.Limits.Memory), MaxMessageSize: int64(c.SMTP.Limits.MessageSize),
 		EncryptionKey: c.Queue.EncryptionKey.Reveal(), Compress: c.Queue.Compression == "s2", DedupeWindow: time.Duration(c.Queue.DedupeWindow),
-		Log: log, Registerer: registry, Now: now,
+		Log: o.Log, Registerer: registry, Now: o.Now, Events: o.events,
 	}
+}
+
+// buildAlerts makes what hears of events.
+func (a *App) buildAlerts() error {
+	c := &a.opts.Config.Alerts
+	o := alerts.Options{
+		Kinds: c.Kinds, Interval: time.Duration(c.Interval), Instance: a.opts.Config.SMTP.Hostname,
+		Log: a.opts.Log, Registerer: a.registry, Now: a.opts.Now,
+	}
+	poster, err := c.Poster(a.opts.Version, a.opts.Now)
+	if err != nil {
+		return fmt.Errorf("alerts: %w", err)
+	}
+	if poster != nil {
+		o.Poster = poster
+	}
+	if a.alerts, err = alerts.New(o); err == nil {
+		a.opts.events = a.alerts
+	}
+	return err
 }
 
 func newServer(o Options, recipients ingest.Recipients, s *spool, certs *certificates, registry prometheus.Registerer) (*ingest.Server, error) {

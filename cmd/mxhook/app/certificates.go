@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mxhook/configs"
+	"mxhook/pipeline"
 )
 
 // certificateInterval is how often the files of certificates are looked at.
@@ -29,6 +30,8 @@ const maxCertificateFile = 4 << 20
 type certificates struct {
 	log *slog.Logger
 	now func() time.Time
+	// events may be nil.
+	events pipeline.Events
 
 	mu    sync.RWMutex
 	pairs []*pair
@@ -101,6 +104,9 @@ func configuredCertificates(o Options, registry prometheus.Registerer) (*certifi
 		return nil, err
 	}
 	c, err := newCertificates(files, o.Log, registry, o.Now)
+	if err == nil {
+		c.events = o.events
+	}
 	if err == nil && managed != nil {
 		err = c.manage(managed, o.Config.SMTP.Hostname)
 	}

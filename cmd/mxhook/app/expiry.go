@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"mxhook/pipeline"
 )
 
 // expiryThresholds are how long before the end of a certificate the log warns, once each, the shortest first.
@@ -35,6 +38,12 @@ func (c *certificates) warn() {
 			level, text = slog.LevelError, "a certificate has expired"
 		}
 		c.log.Log(context.Background(), level, text, "names", leafNames(leaf), "expires", leaf.NotAfter.UTC(), "left", left.Round(time.Minute).String())
+		if c.events != nil {
+			c.events.Emit(pipeline.Event{
+				Kind: pipeline.EventCertificateExpiring, At: now,
+				Reason: text + ": " + strings.Join(leafNames(leaf), ", ") + ", until " + leaf.NotAfter.UTC().Format(time.RFC3339),
+			})
+		}
 	}
 	c.warned = warned
 }
