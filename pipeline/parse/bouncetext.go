@@ -109,7 +109,10 @@ func (rd *reading) textBounce(c *pipeline.Content) *pipeline.Bounce {
 		return ""
 	}
 	for _, f := range strings.FieldsFunc(c.Header("X-Failed-Recipients"), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
-		if a, _ := addressAt(f); a != "" {
+		if a, _ := addressAt(f); a != "" && !seen[strings.ToLower(a)] {
+			if len(b.Recipients) == 100 {
+				break
+			}
 			at := lineOf(lines, a)
 			if at < 0 {
 				// The text has the address that it was made of.

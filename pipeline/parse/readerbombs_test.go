@@ -51,6 +51,16 @@ func readerBombs(t testing.TB) map[string]func() []byte {
 		"prose of at signs": func() []byte {
 			return mail("From: mailer-daemon@example.org\r\nSubject: undelivered", rep("a@", 1<<20))
 		},
+		"failed recipients": func() []byte {
+			return mail("From: mailer-daemon@example.org\r\nSubject: undelivered\r\nX-Failed-Recipients: "+params(20_000, "a%d@b.c ")+rep("a1@b.c ", 10_000), rep("x\r\n", 30_000))
+		},
+		"prose of paragraphs": func() []byte {
+			return mail("From: mailer-daemon@example.org\r\nSubject: undelivered", "<a@b.c>: no\r\n"+rep("a\r\n\r\n", 20_000)+rep("To: a\r\nsubject: x\r\n", 100_000))
+		},
+		"SES notification of recipients": func() []byte {
+			return mail("From: a@sns.amazonaws.com", `{"notificationType":"Bounce","bounce":{"bouncedRecipients":[`+rep("{},", 100_000)+`{}]},"mail":{"headers":[`+rep(`{"name":"a"},`, 10_000)+`{}]}}`)
+		},
+		"SES notification of depth": func() []byte { return mail("From: a@sns.amazonaws.com", `{"a":`+rep("[", 300_000)) },
 		"999 attached messages": func() []byte {
 			return multi("Content-Type: message/rfc822\r\n\r\nSubject: "+rep("=?utf-8?q?a?= ", 700)+"\r\n", 990)
 		},
