@@ -140,6 +140,9 @@ func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) e
 	verdict := a.judge(out, d, resp, err, start, took)
 	a.report(d, resp, err, verdict, took)
 	a.tell(d, t.gate.account(t, out, d, err, false))
+	if Disables(err) {
+		a.pause(ctx, d, err)
+	}
 	if err == nil && a.record != nil {
 		a.record(&KeptDelivery{Delivery: d, State: StateDelivered, At: a.now().UTC(), Status: resp.Status, Took: took})
 	}
@@ -147,6 +150,24 @@ func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) e
 		d.Attempt++
 	}
 	return verdict
+}
+
+// pauseTimeout bounds how long it may take to write down that a sink is paused.
+const pauseTimeout = 10 * time.Second
+
+// pause stops the sink of a delivery whose failure asks for that; others may have been faster.
+func (a *Attempts) pause(ctx context.Context, d *Delivery, why error) {
+	if !a.board.State(d.Sink).Pause.Since.IsZero() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pauseTimeout)
+	defer cancel()
+	if err := a.board.PauseSink(ctx, d.Sink, why.Error()); err != nil {
+		a.log.Error("sink should be paused and is not", "sink", d.Sink, "error", err)
+		return // the next attempt that fails so tries again
+	}
+	a.log.Error("sink paused by its endpoint's answer: deliveries wait until it is resumed", "sink", d.Sink, "reason", why.Error())
+	a.events.Emit(Event{Kind: EventSinkPaused, Sink: d.Sink, Message: d.Message.Envelope.ID, Reason: why.Error(), At: a.now()})
 }
 
 // tell says what an attempt did to the breaker of its sink.

@@ -43,3 +43,25 @@ func TestHistoryKeepsTheNewestAnswerWholeAndOlderOnesShort(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAnswerMayPauseItsSink(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	a := NewAttempts(AttemptsOptions{
+		Outlets: []Outlet{{Name: "s", Concurrency: 1, Schedule: DefaultSchedule(), Sink: sinkFunc(func(context.Context, *Delivery) (Response, error) {
+			calls++
+			return Response{Status: "403"}, Disable(errors.New("account closed"))
+		})}},
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	d := &Delivery{ID: "1.s", Sink: "s", Message: &Message{}, Attempt: 1, First: time.Now()}
+	if err := a.tryNow(t.Context(), a.plan(), d); IsPermanent(err) || NotNow(err) || err == nil {
+		t.Errorf("the first attempt: %v", err)
+	}
+	if p := a.board.State("s").Pause; p.Since.IsZero() || p.Reason != "account closed" {
+		t.Errorf("pause %+v", p)
+	}
+	if err := a.tryNow(t.Context(), a.plan(), d); !NotNow(err) || calls != 1 {
+		t.Errorf("the second attempt: %v, %d calls", err, calls)
+	}
+}

@@ -74,3 +74,23 @@ func DueAt(err error) (time.Time, bool) {
 	}
 	return time.Time{}, false
 }
+
+type disableError struct{ err error }
+
+func (e *disableError) Error() string { return e.err.Error() }
+func (e *disableError) Unwrap() error { return e.err }
+
+// Disable marks err as transient, and as one for which the sink is to be paused until a person resumes it. Disable(nil) is
+// nil.
+func Disable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &disableError{err}
+}
+
+// Disables reports whether err carries the mark Disable.
+func Disables(err error) bool {
+	var d *disableError
+	return errors.As(err, &d)
+}

@@ -15,7 +15,7 @@ const (
 	EventBreakerClosed EventKind = "breaker_closed"
 	// EventDeadLetter: a delivery was given up; Sink is "" when no rule matched its recipients.
 	EventDeadLetter EventKind = "dead_letter"
-	// EventSinkPaused and EventSinkResumed are done by hand.
+	// EventSinkPaused and EventSinkResumed are done by hand; the first also by an answer that on_status takes for it.
 	EventSinkPaused  EventKind = "sink_paused"
 	EventSinkResumed EventKind = "sink_resumed"
 	// EventStorageLow: new mail is refused with 452; EventStorageBack: it is taken again.

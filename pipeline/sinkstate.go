@@ -49,6 +49,8 @@ type Board interface {
 	// SetBreaker replaces the breaker of a sink. It reports false, and nothing is changed, when it is no longer as in from:
 	// another worker was faster.
 	SetBreaker(ctx context.Context, sink string, from, to Breaker) (bool, error)
+	// PauseSink stops a sink until a person resumes it.
+	PauseSink(ctx context.Context, sink, reason string) error
 }
 
 // share is the part of total that falls to worker i of n; the parts of all add up to total, and which of them get one
@@ -89,6 +91,17 @@ func (b *localBoard) Changed() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.changed
+}
+
+func (b *localBoard) PauseSink(_ context.Context, sink, reason string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.states[sink]
+	s.Pause = Pause{Since: time.Now().UTC(), Reason: reason}
+	b.states[sink] = s
+	close(b.changed)
+	b.changed = make(chan struct{})
+	return nil
 }
 
 func (b *localBoard) SetBreaker(_ context.Context, sink string, from, to Breaker) (bool, error) {

@@ -385,6 +385,13 @@ func TestStatusTableDecides(t *testing.T) {
 	if d, ok := pipeline.AskedDelay(err); !ok || d != 7*time.Second {
 		t.Errorf("retry asks %v, %v", d, err)
 	}
+	disabling, err := actionsOf(standardActions, nil, []OnStatus{{"403", Disable}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := outcome(target, &http.Response{StatusCode: 403}, disabling, time.Now()); !pipeline.Disables(err) || pipeline.IsPermanent(err) {
+		t.Errorf("disable: %v", err)
+	}
 	if err := outcome(target, &http.Response{StatusCode: 404}, table, time.Now()); err != nil {
 		t.Errorf("a status that means success: %v", err)
 	}

@@ -21,7 +21,7 @@ const (
 // maxRetryAfter bounds what an endpoint may ask for; no schedule is longer.
 const maxRetryAfter = 30 * 24 * time.Hour
 
-// outcome judges an answer by the action for its status: nil for success, Permanent for a dead letter, RetryAfter where
+// outcome judges an answer by the action for its status: nil for success, Permanent for a dead letter, Disable, RetryAfter where
 // the endpoint asked for a delay; else a transient error. target is where the request went.
 func outcome(target *url.URL, resp *http.Response, actions *statusTable, now time.Time) error {
 	code := resp.StatusCode
@@ -33,8 +33,11 @@ func outcome(target *url.URL, resp *http.Response, actions *statusTable, now tim
 	if code >= 300 && code <= 399 {
 		err = fmt.Errorf("%w%s", err, redirectText(target, resp.Header.Get("Location")))
 	}
-	if action == DeadLetter {
+	switch action {
+	case DeadLetter:
 		return pipeline.Permanent(err)
+	case Disable:
+		return pipeline.Disable(err)
 	}
 	if d := retryAfter(resp.Header.Get("Retry-After"), now); d > 0 {
 		return pipeline.RetryAfter(err, d)

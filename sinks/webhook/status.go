@@ -14,6 +14,8 @@ const (
 	Success    Action = "success"
 	Retry      Action = "retry"
 	DeadLetter Action = "dead_letter"
+	// Disable pauses the sink; the delivery is tried again when a person has resumed it.
+	Disable Action = "disable"
 )
 
 // OnStatus gives a status ("404") or a class of them ("4xx") an action. A status wins over its class.
@@ -45,8 +47,8 @@ func actionsOf(base func(status int) Action, permanent []int, on []OnStatus) (*s
 			switch {
 			case err != nil:
 				return nil, fmt.Errorf("on_status %d: %w", i+1, err)
-			case o.Do != Success && o.Do != Retry && o.Do != DeadLetter:
-				return nil, fmt.Errorf("on_status %d: %q is no action: write %s, %s or %s", i+1, o.Do, Success, Retry, DeadLetter)
+			case o.Do != Success && o.Do != Retry && o.Do != DeadLetter && o.Do != Disable:
+				return nil, fmt.Errorf("on_status %d: %q is no action: write %s, %s, %s or %s", i+1, o.Do, Success, Retry, DeadLetter, Disable)
 			case class != (last > first):
 				continue
 			case seen[o.Status]:
