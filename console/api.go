@@ -70,6 +70,9 @@ type Options struct {
 	// Generation returns that number. Both nil: there is nothing to reload.
 	Reload     func(ctx context.Context) (int, error)
 	Generation func() int
+	// Explain says where a kept message, with its octets, would go now and why; nil where that is not known. The result
+	// has a JSON form.
+	Explain func(ctx context.Context, m *pipeline.Message) (any, error)
 }
 
 // API serves /api/v1/. Safe for concurrent use.

@@ -18,6 +18,7 @@ type Message struct {
 	MailFrom   string    `json:"mail_from"`
 	Recipients []string  `json:"recipients"`
 	Client     string    `json:"client"`
+	Helo       string    `json:"helo"`
 	Listener   string    `json:"listener"`
 	Size       int64     `json:"size"`
 	ReceivedAt time.Time `json:"received_at"`
@@ -27,7 +28,7 @@ type Message struct {
 func viewMessage(k *pipeline.KeptMessage) Message {
 	e := &k.Message.Envelope
 	m := Message{
-		ID: e.ID, MailFrom: e.ReversePath, Recipients: addresses(e.Recipients), Listener: e.Listener, Size: e.Size,
+		ID: e.ID, MailFrom: e.ReversePath, Recipients: addresses(e.Recipients), Helo: e.Client.Helo, Listener: e.Listener, Size: e.Size,
 		ReceivedAt: e.ReceivedAt, ReplayOf: e.ReplayOf,
 	}
 	if e.Client.IP.IsValid() {
@@ -84,6 +85,9 @@ func (a *API) keptRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/messages", a.listMessages)
 	mux.HandleFunc("GET /api/v1/messages/{id}", a.showMessage)
 	mux.HandleFunc("GET /api/v1/messages/{id}/mail", a.messageMail)
+	if a.opts.Explain != nil {
+		mux.HandleFunc("GET /api/v1/messages/{id}/explain", a.explainMessage)
+	}
 	mux.HandleFunc("POST /api/v1/messages/{id}/bury", a.act(func(r *http.Request, id string) error {
 		return a.opts.Store.BuryMessage(r.Context(), id, reasonBuried)
 	}))
@@ -149,6 +153,21 @@ func (a *API) messageMail(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	sendMail(w, k.Message)
+}
+
+// explainMessage says where the message would go now and why; nothing is delivered.
+func (a *API) explainMessage(w http.ResponseWriter, r *http.Request) {
+	k, err := a.opts.Store.Message(r.Context(), r.PathValue("id"), true)
+	if err != nil {
+		a.failErr(w, r, err)
+		return
+	}
+	explanation, err := a.opts.Explain(r.Context(), k.Message)
+	if err != nil {
+		a.failErr(w, r, err)
+		return
+	}
+	reply(w, http.StatusOK, explanation)
 }
 
 func (a *API) listDeliveries(w http.ResponseWriter, r *http.Request) {

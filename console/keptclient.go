@@ -87,10 +87,10 @@ func listValues(limit int, since, until time.Time) url.Values {
 		q.Set("limit", strconv.Itoa(limit))
 	}
 	if !since.IsZero() {
-		q.Set("since", since.Format(time.RFC3339))
+		q.Set("since", since.Format(time.RFC3339Nano))
 	}
 	if !until.IsZero() {
-		q.Set("until", until.Format(time.RFC3339))
+		q.Set("until", until.Format(time.RFC3339Nano))
 	}
 	return q
 }

@@ -78,7 +78,7 @@ func rootCommand() *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		demoCommand(), serveCommand(), checkCommand(), explainCommand(), addressCommand(), configCommand(), parseCommand(),
+		demoCommand(), serveCommand(), checkCommand(), explainCommand(), rulesCommand(), addressCommand(), configCommand(), parseCommand(),
 		sendCommand(), listenCommand(), messagesCommand(), deliveriesCommand(), deadCommand(), sinksCommand(), queueCommand(), healthCommand(), doctorCommand(), versionCommand(),
 	)
 	return root

@@ -21,22 +21,7 @@ func (g *generation) explain(m *pipeline.Message) rules.Explanation {
 		named.Envelope.ID = exampleID
 		m = &named
 	}
-	options := map[string][]pipeline.TemplateOption{}
-	for _, out := range g.outlets {
-		options[out.Name] = pipeline.TemplatesOf(out.Sink)
-	}
-	for _, d := range g.plan.Deliveries(m, routing, m.Envelope.ReceivedAt) {
-		x := rules.DeliveryExplanation{
-			Sink: d.Sink, Recipients: []string{}, Rules: d.Rules, Tags: append([]string{}, d.Tags...), Options: []rules.OptionExplanation{},
-		}
-		for _, r := range d.Recipients {
-			x.Recipients = append(x.Recipients, r.Address)
-		}
-		for _, o := range options[d.Sink] {
-			x.Options = append(x.Options, rules.OptionExplanation{Option: o.Option, Value: o.Template.Show(d)})
-		}
-		e.Deliveries = append(e.Deliveries, x)
-	}
+	e.Deliveries = g.describe(m, routing)
 	return e
 }
 
@@ -54,4 +39,18 @@ func (t told) Route(m *pipeline.Message) (pipeline.Routing, []pipeline.Problem) 
 		}
 	}
 	return t.g.table.Route(m)
+}
+
+// explainer says by the generation where a kept message would go now, and why; nil without RoleProcess, which has the
+// means to read mail.
+func (a *App) explainer(g *generation) func(context.Context, *pipeline.Message) (any, error) {
+	if a.work == nil {
+		return nil
+	}
+	return func(ctx context.Context, m *pipeline.Message) (any, error) {
+		if err := a.work.stages.Run(ctx, m); err != nil {
+			return nil, err
+		}
+		return g.explain(m), nil
+	}
 }

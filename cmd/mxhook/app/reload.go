@@ -160,7 +160,7 @@ func needRestart(started, now *configs.Config) []string {
 	a, b := reflect.ValueOf(*started), reflect.ValueOf(*now)
 	for i, f := range reflect.VisibleFields(a.Type()) {
 		name := f.Tag.Get("yaml")
-		if !f.IsExported() || slices.Contains([]string{"domains", "sinks", "lists", "rules", "default", "signed_addresses", "tests"}, name) {
+		if !f.IsExported() || slices.Contains([]string{"include", "domains", "sinks", "lists", "rules", "default", "signed_addresses", "tests"}, name) {
 			continue
 		}
 		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
@@ -178,7 +178,7 @@ func (a *App) serveAPI(g *generation) {
 	}
 	a.ops.api.Store(console.New(console.Options{
 		Store: store{a.queue}, States: sinkStates{a, a.queue}, Sinks: names, Token: a.opts.Config.Ops.Token.Reveal(), Log: a.opts.Log,
-		Reload: a.Reload, Generation: a.Generation,
+		Reload: a.Reload, Generation: a.Generation, Explain: a.explainer(g),
 	}))
 }
 

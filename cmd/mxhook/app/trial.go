@@ -76,22 +76,9 @@ var ErrRefused = errors.New("refused")
 
 // Explain says where the mail would go, and why.
 func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation, error) {
-	if mail.At.IsZero() {
-		mail.At = t.now()
-	}
-	env := pipeline.Envelope{
-		ReversePath: mail.From, Hostname: t.generation.config.SMTP.Hostname, Listener: "trial", ReceivedAt: mail.At.UTC(),
-		Size: int64(len(mail.Octets)), Client: pipeline.Client{Helo: mail.Helo},
-	}
-	if mail.From == "<>" {
-		env.ReversePath = ""
-	}
-	if mail.IP != "" {
-		ip, err := netip.ParseAddr(mail.IP)
-		if err != nil {
-			return rules.Explanation{}, fmt.Errorf("the client's address: %w", err)
-		}
-		env.Client.IP = ip
+	env, err := t.envelope(mail)
+	if err != nil {
+		return rules.Explanation{}, err
 	}
 	for _, r := range mail.Recipients {
 		addr, err := ingest.ParseAddress(r)
@@ -107,7 +94,7 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 		}
 		env.Recipients = append(env.Recipients, rcpt)
 	}
-	m := &pipeline.Message{Envelope: env, Raw: mail.Octets, SHA256: sha256.Sum256(mail.Octets), Auth: proven(mail.Verified)}
+	m := t.message(env, mail)
 	if err := t.stages.Run(ctx, m); err != nil {
 		return rules.Explanation{}, err
 	}
@@ -119,4 +106,30 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 		}
 	}
 	return t.generation.explain(m), nil
+}
+
+// envelope is that of the mail, without recipients.
+func (t *Trial) envelope(mail TrialMail) (pipeline.Envelope, error) {
+	if mail.At.IsZero() {
+		mail.At = t.now()
+	}
+	env := pipeline.Envelope{
+		ReversePath: mail.From, Hostname: t.generation.config.SMTP.Hostname, Listener: "trial", ReceivedAt: mail.At.UTC(),
+		Size: int64(len(mail.Octets)), Client: pipeline.Client{Helo: mail.Helo},
+	}
+	if mail.From == "<>" {
+		env.ReversePath = ""
+	}
+	if mail.IP != "" {
+		ip, err := netip.ParseAddr(mail.IP)
+		if err != nil {
+			return env, fmt.Errorf("the client's address: %w", err)
+		}
+		env.Client.IP = ip
+	}
+	return env, nil
+}
+
+func (t *Trial) message(env pipeline.Envelope, mail TrialMail) *pipeline.Message {
+	return &pipeline.Message{Envelope: env, Raw: mail.Octets, SHA256: sha256.Sum256(mail.Octets), Auth: proven(mail.Verified)}
 }
