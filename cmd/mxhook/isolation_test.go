@@ -45,7 +45,8 @@ type isolated struct {
 
 	mu   sync.Mutex
 	sent map[string]time.Time // by delivery id, when the transaction began
-	took []time.Duration
+	took []time.Duration      // until the webhook came
+	told []time.Duration      // until the 250
 }
 
 // TestAHealthySinkBesideFailingOnes prints how long mails take to a healthy sink: alone, beside neighbours that work, and
@@ -75,11 +76,11 @@ func TestAHealthySinkBesideFailingOnes(t *testing.T) {
 			c.run(t, phase)
 		}
 	}
-	alone := cases[0].quantile(0.99)
-	t.Logf("%-20s %8s %10s %10s %8s", "healthy sink", "mails", "p50", "p99", "p99 to alone")
+	alone := quantile(cases[0].took, 0.99)
+	t.Logf("%-20s %6s %10s %10s %10s %10s %13s", "healthy sink", "mails", "250 p50", "250 p99", "hook p50", "hook p99", "p99 to alone")
 	for _, c := range cases {
-		t.Logf("%-20s %8d %10v %10v %8.2f", c.name, len(c.took), c.quantile(0.5).Round(10*time.Microsecond),
-			c.quantile(0.99).Round(10*time.Microsecond), float64(c.quantile(0.99))/float64(alone))
+		t.Logf("%-20s %6d %10v %10v %10v %10v %13.2f", c.name, len(c.took), quantile(c.told, 0.5), quantile(c.told, 0.99),
+			quantile(c.took, 0.5), quantile(c.took, 0.99), float64(quantile(c.took, 0.99))/float64(alone))
 	}
 	sinks := sinksOf(t, cases[2].instance)
 	for _, name := range []string{"hangs", "fails", "limits"} {
@@ -88,11 +89,7 @@ func TestAHealthySinkBesideFailingOnes(t *testing.T) {
 			t.Errorf("nothing waits for the sink %s, so there was no trouble", name)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second) // no longer for what hangs
-	defer cancel()
-	if err := cases[2].instance.App.Stop(ctx); err != nil {
-		t.Log(err)
-	}
+	stopSoon(t, cases[2].instance)
 }
 
 func trouble(w apptest.Webhook) apptest.Behaviour {
@@ -153,6 +150,7 @@ func (c *isolated) load(t *testing.T, sink string, rate int, phase time.Duration
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				c.sent[id+"."+sink] = began[n]
+				c.told = append(c.told, time.Since(began[n]))
 			}
 		},
 	}
@@ -163,10 +161,10 @@ func (c *isolated) load(t *testing.T, sink string, rate int, phase time.Duration
 	}
 }
 
-func (c *isolated) quantile(q float64) time.Duration {
-	sorted := slices.Sorted(slices.Values(c.took))
+func quantile(took []time.Duration, q float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(took))
 	if len(sorted) == 0 {
 		return 0
 	}
-	return sorted[int(q*float64(len(sorted)-1))]
+	return sorted[int(q*float64(len(sorted)-1))].Round(10 * time.Microsecond)
 }
