@@ -50,7 +50,11 @@ func (s sinkStates) PauseSink(ctx context.Context, name, reason string) error {
 	if err := s.known(ctx, name); err != nil {
 		return err
 	}
-	return s.q.Board().PauseSink(ctx, name, reason)
+	if err := s.q.Board().PauseSink(ctx, name, reason); err != nil {
+		return err
+	}
+	s.app.opts.events.Emit(pipeline.Event{Kind: pipeline.EventSinkPaused, Sink: name, Reason: reason, At: s.app.opts.Now()})
+	return nil
 }
 
 // ResumeSink implements console.Sinks.
@@ -60,7 +64,11 @@ func (s sinkStates) ResumeSink(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return s.q.Board().ResumeSink(ctx, name)
+	if err := s.q.Board().ResumeSink(ctx, name); err != nil {
+		return err
+	}
+	s.app.opts.events.Emit(pipeline.Event{Kind: pipeline.EventSinkResumed, Sink: name, At: s.app.opts.Now()})
+	return nil
 }
 
 func (s sinkStates) known(ctx context.Context, name string) error {

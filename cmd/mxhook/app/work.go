@@ -43,7 +43,7 @@ func (w *work) start(q *queue.Queue) *workers {
 	board.Join()
 	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{
 		Plan: plan, Board: board, Memory: int64(w.opts.Config.Limits.Memory), Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
-		Record: q.Delivered,
+		Record: q.Delivered, Events: w.opts.events,
 	})
 	processor := pipeline.NewProcessor(pipeline.ProcessorOptions{
 		Stages: w.stages, Attempts: attempts, Outbox: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
