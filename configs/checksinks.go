@@ -23,7 +23,7 @@ const makeSecret = `make one with: echo "whsec_$(openssl rand -base64 32)"`
 
 func (c *checker) sinks() {
 	if len(c.cfg.Sinks) == 0 && !c.broken("sinks", true) {
-		c.add("sinks", "there is no sink, so mail could go nowhere; add one with a name and webhook: {url: ...} or file: {dir: ...}")
+		c.add("sinks", "there is no sink, so mail could go nowhere; add one with a name and webhook: {url: ...}, file: {dir: ...} or relay: {address: ...}")
 	}
 	names := map[string]bool{}
 	for i := range c.cfg.Sinks {
@@ -77,6 +77,8 @@ func (c *checker) kind(kind, key string, s *Sink) {
 		c.bucket(key, s)
 	case "postgres":
 		c.prefixes(key+".postgres.allow_networks", s.Postgres.AllowNetworks)
+	case "relay":
+		c.relay(key, s)
 	}
 	if len(s.PermanentStatuses) > 0 {
 		c.add(key+".permanent_statuses", "statuses are for webhooks; remove them from this sink")

@@ -158,7 +158,7 @@ type DNS struct {
 	Validating bool     `yaml:"validating"`
 }
 
-// Sink is one destination. Exactly one of Webhook and File is set.
+// Sink is one destination. Exactly one of its kinds is set.
 type Sink struct {
 	Name              string    `yaml:"name"`
 	Concurrency       int       `yaml:"concurrency"`
@@ -170,6 +170,7 @@ type Sink struct {
 	File              *File     `yaml:"file"`
 	S3                *S3       `yaml:"s3"`
 	Postgres          *Postgres `yaml:"postgres"`
+	Relay             *Relay    `yaml:"relay"`
 }
 
 // Retry is the schedule of a sink.
@@ -310,6 +311,7 @@ func DefaultSink() Sink {
 func (Sink) defaulted() any     { return DefaultSink() }
 func (Listener) defaulted() any { return defaultListener("", "") }
 func (File) defaulted() any     { return File{Layout: file.Maildir} }
+func (Relay) defaulted() any    { return defaultRelay() }
 func (Domain) defaulted() any   { return defaultDomain() }
 
 // Schedule is the retry clock of the sink.

@@ -54,7 +54,7 @@ sinks:
 default: [app]
 `
 
-var comparing = cmp.Options{cmp.AllowUnexported(Secret{}), cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty()}
+var comparing = cmp.Options{cmp.AllowUnexported(Secret{}), cmpopts.IgnoreUnexported(Config{}, Relay{}), cmpopts.EquateEmpty()}
 
 // TestReferenceFileIsTheDefault: every key of mxhook.yaml that has a default has it there.
 func TestReferenceFileIsTheDefault(t *testing.T) {
@@ -65,7 +65,10 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	}
 	for i, s := range got.Sinks {
 		want := DefaultSink()
-		want.Name, want.Webhook, want.File, want.S3, want.Postgres = s.Name, s.Webhook, s.File, s.S3, s.Postgres
+		want.Name, want.Webhook, want.File, want.S3, want.Postgres, want.Relay = s.Name, s.Webhook, s.File, s.S3, s.Postgres, s.Relay
+		if s.Relay != nil {
+			want.Timeout = relayTimeout
+		}
 		if diff := cmp.Diff(want, s, comparing); diff != "" {
 			t.Errorf("sink %d (-default +file):\n%s", i, diff)
 		}
@@ -82,6 +85,11 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	}
 	if w := got.Sinks[0].Webhook; w.AllowPrivate || w.Raw || w.OmitAttachments || w.Timeout != 0 {
 		t.Errorf("webhook is not at its defaults: %+v", w)
+	}
+	forward := defaultRelay()
+	forward.Address = got.Sinks[len(got.Sinks)-1].Relay.Address
+	if diff := cmp.Diff(forward, *got.Sinks[len(got.Sinks)-1].Relay, comparing); diff != "" {
+		t.Errorf("relay (-default +file):\n%s", diff)
 	}
 	domain := defaultDomain()
 	domain.Domain, domain.Recipients = got.Domains[0].Domain, got.Domains[0].Recipients

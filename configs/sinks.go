@@ -44,6 +44,9 @@ func (s *Sink) config() sinks.Config {
 	if s.Postgres != nil {
 		c.Postgres = s.Postgres.options()
 	}
+	if r := s.Relay; r != nil {
+		c.Relay = r.config()
+	}
 	return c
 }
 

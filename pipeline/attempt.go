@@ -133,6 +133,9 @@ func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) e
 	start := a.now()
 	resp, err := deliver(ctx, out, d)
 	took := a.now().Sub(start)
+	if rcpts, ok := UndeliveredTo(err); ok && len(rcpts) > 0 {
+		d.Recipients = rcpts
+	}
 	if err != nil && ctx.Err() != nil {
 		a.tell(d, t.gate.account(t, out, d, nil, true))
 		return ctx.Err()

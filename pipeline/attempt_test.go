@@ -65,3 +65,35 @@ func TestAnAnswerMayPauseItsSink(t *testing.T) {
 		t.Errorf("the second attempt: %v, %d calls", err, calls)
 	}
 }
+
+// What a sink did not get rid of for some recipients is for these alone from then on: at the next attempt, in the dead
+// letters, and when a shutdown comes in between.
+func TestOnlyTheRecipientsThatAreLeftAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	left := []Recipient{{Address: "b@example.com"}}
+	for name, mark := range map[string]func(error) error{
+		"transient": func(err error) error { return err },
+		"permanent": Permanent,
+	} {
+		box := &outboxRecorder{}
+		sink := failsWith(mark(Undelivered(errors.New("mailbox full"), left)))
+		m := testMessage()
+		p, _ := newTestProcessor(routes{"one"}, box, outletsOf(1, map[string]Sink{"one": sink}))
+		if err := p.Process(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		switch name {
+		case "permanent":
+			if box.dead["M.one"] != "mailbox full" {
+				t.Errorf("dead letters %v", box.dead)
+			}
+		default:
+			if len(box.waiting) != 1 || len(box.waiting[0].Delivery.Recipients) != 1 || box.waiting[0].Delivery.Recipients[0].Address != "b@example.com" {
+				t.Errorf("waiting %+v", box.waiting)
+			}
+		}
+		if len(m.Envelope.Recipients) != 2 {
+			t.Errorf("the envelope has changed: %+v", m.Envelope.Recipients)
+		}
+	}
+}

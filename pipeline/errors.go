@@ -55,6 +55,32 @@ func AskedDelay(err error) (time.Duration, bool) {
 	return 0, false
 }
 
+type undeliveredError struct {
+	err   error
+	rcpts []Recipient
+}
+
+func (e *undeliveredError) Error() string { return e.err.Error() }
+func (e *undeliveredError) Unwrap() error { return e.err }
+
+// Undelivered marks err as one that only these recipients of the delivery share; the others have the message. The next
+// attempt, or the dead letter, is for these alone. Undelivered(nil, rcpts) is nil.
+func Undelivered(err error, rcpts []Recipient) error {
+	if err == nil {
+		return nil
+	}
+	return &undeliveredError{err, rcpts}
+}
+
+// UndeliveredTo returns the recipients of an Undelivered mark, and whether there is one.
+func UndeliveredTo(err error) ([]Recipient, bool) {
+	var u *undeliveredError
+	if errors.As(err, &u) {
+		return u.rcpts, true
+	}
+	return nil, false
+}
+
 type laterError struct {
 	err error
 	at  time.Time

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"strings"
@@ -21,6 +22,14 @@ func (m *Message) Mail() io.Reader {
 func (m *Message) MailRenaming(foreign func(name []byte) bool) io.Reader {
 	b := net.Buffers(m.mailParts(foreign))
 	return &b
+}
+
+// Onward returns the octets of Mail as they go to another mail server: without Return-Path, which only the final delivery
+// adds (RFC 5321 4.4). It is a copy.
+func (m *Message) Onward() []byte {
+	parts := m.mailParts(m.foreignVerdict)
+	parts[0] = parts[0][len(m.returnPath()):]
+	return bytes.Join(parts, nil)
 }
 
 // MailSize returns the number of octets that Mail gives.
@@ -65,6 +74,16 @@ const strayField = "X-Stray-Line:\r\n"
 
 func (m *Message) traceBlock() []byte {
 	var b strings.Builder
+	b.WriteString(m.returnPath())
+	b.WriteString(m.Envelope.Received)
+	if m.Auth != nil {
+		b.WriteString(m.Auth.Field)
+	}
+	return []byte(b.String())
+}
+
+func (m *Message) returnPath() string {
+	var b strings.Builder
 	b.WriteString("Return-Path: <")
 	for _, c := range []byte(m.Envelope.ReversePath) {
 		if c >= ' ' && c != 0x7f { // an address from the queue never has them; a header field must not break on one
@@ -72,11 +91,7 @@ func (m *Message) traceBlock() []byte {
 		}
 	}
 	b.WriteString(">\r\n")
-	b.WriteString(m.Envelope.Received)
-	if m.Auth != nil {
-		b.WriteString(m.Auth.Field)
-	}
-	return []byte(b.String())
+	return b.String()
 }
 
 // ForgedResults reports whether a field that came in with the message is an Authentication-Results field in the name of

@@ -63,6 +63,18 @@ func TestMailDropsOnlyForgedResults(t *testing.T) {
 	}
 }
 
+func TestOnwardIsMailWithoutReturnPath(t *testing.T) {
+	m := &Message{
+		Envelope: Envelope{ReversePath: "a@example.org", Hostname: "mx.example.com", Received: "Received: x\r\n"},
+		Raw:      []byte("Authentication-Results: mx.example.com; spf=pass\r\nSubject: hello\r\n\r\nbody\r\n"),
+		Auth:     &AuthResults{Field: "Authentication-Results: mx.example.com; none\r\n"},
+	}
+	want := "Received: x\r\nAuthentication-Results: mx.example.com; none\r\nSubject: hello\r\n\r\nbody\r\n"
+	if got := string(m.Onward()); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestMailReturnPathCannotBreakTheHeader(t *testing.T) {
 	t.Parallel()
 	m := &Message{Envelope: Envelope{ReversePath: "a@b\r\nX-Evil: 1"}}

@@ -27,6 +27,7 @@ func kinds() []kind {
 		{"file", func(c Config) bool { return c.File != nil }, builder.file},
 		{"s3", func(c Config) bool { return c.S3 != nil }, builder.s3},
 		{"postgres", func(c Config) bool { return c.Postgres != nil }, builder.postgres},
+		{"relay", func(c Config) bool { return c.Relay != nil }, builder.relay},
 	}
 }
 

@@ -2,10 +2,12 @@
 package sinks
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"mxhook/pipeline"
 	"mxhook/sinks/file"
 	"mxhook/sinks/postgres"
+	"mxhook/sinks/relay"
 	"mxhook/sinks/s3"
 	"mxhook/sinks/webhook"
 )
@@ -39,7 +42,25 @@ type Config struct {
 	S3 *s3.Options
 	// Postgres is without Concurrency and Encode, which Build sets.
 	Postgres *postgres.Options
+	// Relay is without what Build sets.
+	Relay *Relay
 }
+
+// Relay is a sink of the kind relay.
+type Relay struct {
+	// Options are without Resolver, SRS, Seal, Control and Idle, which Build sets.
+	relay.Options
+	// SRS rewrites reverse-paths; nil leaves them. Build sets its clock.
+	SRS *relay.SRSOptions
+	// ARC seals; nil seals nothing.
+	ARC *ARC
+	// AllowPrivate switches the address guard off; AllowNetworks lets it pass these networks besides the public internet.
+	AllowPrivate  bool
+	AllowNetworks []netip.Prefix
+}
+
+// ARC is a key to seal with, PEM, and the name of its record.
+type ARC struct{ Domain, Selector, Key string }
 
 // Defaults and bounds of Config.
 const (
@@ -64,6 +85,10 @@ type Deps struct {
 	Version string
 	// Link makes the URLs of attachments, see webhook.Options; nil makes none.
 	Link func(m *pipeline.Message, part string) string
+	// Resolver finds mail servers; needed by relays with MX when they deliver.
+	Resolver relay.Resolver
+	// Seal makes what puts ARC sets on mails; nil: relays do not seal.
+	Seal func(domain, selector string, key crypto.Signer) func(raw []byte, results *pipeline.AuthResults) ([]byte, error)
 }
 
 // Build checks the configurations and makes an outlet of each, in their order. It does not connect and touches no file.

@@ -24,15 +24,16 @@ var layers = map[string][]string{
 	"sinks/file":       {"pipeline"},
 	"sinks/s3":         {"pipeline"},
 	"sinks/postgres":   {"pipeline"},
+	"sinks/relay":      {"pipeline"},
 	"sinks/sinktest":   {"pipeline"},
 	// The real servers that sinks are tested against.
 	"sinks/sinktest/counterpart": {},
 	"console":                    {"pipeline"},
 	"alerts":                     {"pipeline"},
 
-	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres"},
+	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres", "sinks/relay"},
 
-	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres"},
+	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres", "sinks/relay"},
 
 	"cmd/mxhook/app": {
 		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs", "alerts",
@@ -54,7 +55,7 @@ var outside = []struct {
 	{"github.com/nats-io/", []string{"pipeline/queue"}},
 	{"github.com/spf13/viper", []string{"configs"}},
 	{"github.com/jhillyerd/enmime", []string{"pipeline/parse"}},
-	{"github.com/emersion/go-smtp", []string{"cmd/mxhook", "cmd/mxhook/app/apptest"}},
+	{"github.com/emersion/go-smtp", []string{"sinks/relay", "cmd/mxhook", "cmd/mxhook/app/apptest"}},
 	{"github.com/emersion/go-msgauth", []string{"cmd/judge", "cmd/mxhook"}},
 	{"github.com/expr-lang/expr", []string{"rules"}},
 }

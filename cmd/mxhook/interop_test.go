@@ -125,13 +125,27 @@ func TestPostfixSends(t *testing.T) {
 // configuration directory. Settings are lines of main.cf.
 func startPostfix(t *testing.T, addr string, settings ...string) string {
 	t.Helper()
-	needRoot(t)
-	// Postfix's processes run as another user, who must get through every folder above.
-	dir, err := os.MkdirTemp("", "mxhook-postfix-")
+	return startPostfixWith(t, postfixServices, addr, settings...)
+}
+
+// startPostfixServer is startPostfix for one that takes mail too, at the address that it returns.
+func startPostfixServer(t *testing.T, addr string, settings ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	listen := l.Addr().String()
+	l.Close()
+	services := postfixServices + listen + " inet n - n - - smtpd\n"
+	startPostfixWith(t, services, addr, append(settings, "mynetworks = 127.0.0.0/8", "smtpd_recipient_restrictions = permit_mynetworks, reject")...)
+	return listen
+}
+
+func startPostfixWith(t *testing.T, services, addr string, settings ...string) string {
+	t.Helper()
+	needRoot(t)
+	dir := publicDir(t)
 	conf := filepath.Join(dir, "conf")
 	for _, d := range []string{dir, conf, filepath.Join(dir, "queue")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -161,7 +175,7 @@ maillog_file = %[1]s/log
 maillog_file_prefixes = %[1]s
 %[4]s
 `, dir, host, port, strings.Join(settings, "\n")))
-	writeFile(t, filepath.Join(conf, "master.cf"), postfixServices)
+	writeFile(t, filepath.Join(conf, "master.cf"), services)
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -174,6 +188,20 @@ maillog_file_prefixes = %[1]s
 		}
 	})
 	return conf
+}
+
+// publicDir makes a folder for processes that run as other users, who must get through every folder above.
+func publicDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mxhook-postfix-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // postfixServices are the services of a Postfix that only sends.

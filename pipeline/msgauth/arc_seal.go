@@ -79,7 +79,7 @@ func (s *Sealer) seal(raw []byte, results, chain string) ([]byte, error) {
 		return makeField(fieldAMS, strings.Join([]string{
 			"a=" + s.algorithm(), "b=" + b, "bh=" + bodyHash, "c=relaxed/relaxed",
 			"d=" + s.Domain, "h=" + nameList(names), "i=" + i, "s=" + s.Selector, "t=" + at,
-		}, ";\r\n\t"))
+		}, tagFold))
 	}
 	unsigned := signature{field: ams(""), names: lower(names), relaxedHeader: true}
 	value, err := s.sign(m.headerHash(&unsigned))
@@ -92,7 +92,7 @@ func (s *Sealer) seal(raw []byte, results, chain string) ([]byte, error) {
 	seal := func(b string) pipeline.RawField {
 		return makeField(fieldSeal, strings.Join([]string{
 			"a=" + s.algorithm(), "b=" + b, cv, "d=" + s.Domain, "i=" + i, "s=" + s.Selector, "t=" + at,
-		}, ";\r\n\t"))
+		}, tagFold))
 	}
 	set.seal.field = seal("")
 	if value, err = s.sign(sealHash(append(sets, set))); err != nil {
@@ -100,6 +100,9 @@ func (s *Sealer) seal(raw []byte, results, chain string) ([]byte, error) {
 	}
 	return bytes.Join([][]byte{seal(value).Raw, set.signature.field.Raw, set.aar.Raw}, nil), nil
 }
+
+// tagFold stands between tags. It is a blank and no tab: dkimpy looks for " i=1;" as it is.
+const tagFold = ";\r\n "
 
 // base returns the sets that the new seal covers and the new instance. A seal over a failed chain covers its own set
 // only, since what is broken has no form to cover (RFC 8617 5.1.2).

@@ -126,17 +126,17 @@ func (a *App) build() error {
 	if a.opts.links, err = newLinks(a.opts); err != nil {
 		return err
 	}
+	if a.opts.Resolver == nil {
+		if a.opts.Resolver, err = newResolver(a.opts.Config, a.opts.Log, a.registry); err != nil {
+			return err
+		}
+	}
 	if slices.Contains(a.opts.Roles, RoleProcess) {
 		if err := first.buildSinks(a.opts, a.registry, nil); err != nil {
 			return err
 		}
 	}
 	a.current.Store(first)
-	if a.opts.Resolver == nil {
-		if a.opts.Resolver, err = newResolver(a.opts.Config, a.opts.Log, a.registry); err != nil {
-			return err
-		}
-	}
 	auth := newAuth(a.opts, a.registry)
 	a.spool.auth = auth
 	for _, role := range a.opts.Roles {

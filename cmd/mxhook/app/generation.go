@@ -28,6 +28,8 @@ type generation struct {
 	directory *ingest.Directory
 	table     *rules.Table
 	signed    []*rules.SignedAddress
+	// returns are the addresses that relays made of reverse-paths.
+	returns []returnAddress
 	// refusing are the domains, as they are configured, that refuse by DMARC.
 	refusing map[string]bool
 	// outlets are nil when nothing is delivered, and plan too.
@@ -44,6 +46,9 @@ func newGeneration(cfg *configs.Config, previous *generation, o Options, registr
 		g.number = previous.number + 1
 	}
 	g.refusing = refusingDomains(cfg)
+	for _, r := range cfg.ReturnAddresses() {
+		g.returns = append(g.returns, r)
+	}
 	var err error
 	if g.table, err = cfg.Table(); err != nil {
 		return nil, fmt.Errorf("compile the rules: %w", err)
@@ -75,6 +80,7 @@ func (g *generation) buildSinks(o Options, registry prometheus.Registerer, previ
 		}
 	}
 	deps := sinks.Deps{Log: o.Log, Registerer: registry, Now: o.Now, Version: o.Version}
+	deps.Resolver, deps.Seal = o.Resolver, seal(o.Now)
 	if o.links != nil {
 		deps.Link = o.links.URL
 	}
@@ -110,11 +116,35 @@ var (
 	replyExpired   = &ingest.Reply{Code: 550, Status: "5.7.1", Text: "This address is no longer valid"}
 )
 
+// returnAddress is a scheme of addresses that bounces come back to (SRS). Check says why a mail with that reverse-path must
+// not go to an address that it owns.
+type returnAddress interface {
+	Owns(address string) bool
+	Check(address, reversePath string) error
+}
+
+// mayReturn reports whether a recipient is no return address, or one that some relay made and this mail may go to.
+func (g *generation) mayReturn(address, reversePath string) bool {
+	owned := false
+	for _, r := range g.returns {
+		if r.Owns(address) {
+			if r.Check(address, reversePath) == nil {
+				return true
+			}
+			owned = true
+		}
+	}
+	return !owned
+}
+
 // accepts decides about a recipient: the domains, the tokens of signed addresses, and the rules that are decided before
 // the message is there, in this order. env is what is known of the transaction. rule names the rule that decided.
 func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt ingest.Address, log *slog.Logger) (r pipeline.Recipient, rule string, err error) {
 	if r, err = g.directory.Accepts(ctx, rcpt); err != nil {
 		return r, "", err
+	}
+	if !g.mayReturn(r.Address, env.ReversePath) {
+		return r, "", replyNotSigned
 	}
 	for _, s := range g.signed {
 		if !s.Owns(r.Address) {
