@@ -123,9 +123,25 @@ func looseCharset(name string) string {
 		return -1
 	}, name)
 	for _, p := range []struct{ prefix, charset string }{
-		{"utf8", "utf-8"}, {"usascii", "us-ascii"}, {"iso2022jp", "iso-2022-jp"}, {"iso2022kr", "iso-2022-kr"}, {"eucjp", "euc-jp"}, {"ujis", "euc-jp"},
-		{"euckr", "euc-kr"}, {"shiftjis", "shift_jis"}, {"sjis", "shift_jis"}, {"gb18030", "gb18030"}, {"gb2312", "gbk"}, {"gbk", "gbk"}, {"big5", "big5"},
-		{"ksc5601", "euc-kr"}, {"koi8u", "koi8-u"}, {"koi8", "koi8-r"}, {"macroman", "macintosh"}, {"tis620", "windows-874"}, {"cp874", "windows-874"},
+		{"utf8", "utf-8"},
+		{"usascii", "us-ascii"},
+		{"iso2022jp", "iso-2022-jp"},
+		{"iso2022kr", "iso-2022-kr"},
+		{"eucjp", "euc-jp"},
+		{"ujis", "euc-jp"},
+		{"euckr", "euc-kr"},
+		{"shiftjis", "shift_jis"},
+		{"sjis", "shift_jis"},
+		{"gb18030", "gb18030"},
+		{"gb2312", "gbk"},
+		{"gbk", "gbk"},
+		{"big5", "big5"},
+		{"ksc5601", "euc-kr"},
+		{"koi8u", "koi8-u"},
+		{"koi8", "koi8-r"},
+		{"macroman", "macintosh"},
+		{"tis620", "windows-874"},
+		{"cp874", "windows-874"},
 	} {
 		if strings.HasPrefix(squashed, p.prefix) {
 			return p.charset

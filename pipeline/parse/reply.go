@@ -290,7 +290,7 @@ func isAttribution(l string) bool {
 		"wrote", "writes", "schrieb", "a écrit", "escribió", "ha scritto", "scrive", "escreveu", "schreef", "skrev", "napisał", "napsal",
 		"написал", "писал", "пишет", "написав", "kirjoitti", "yazdı", "yazmış", "írta", "a scris", "έγραψε", "đã viết", "写道", "寫道",
 		"書きました", "さんは書", "のメール", "작성", "썼습니다", "님이", "כתב", "מאת", "كتب", "كتابة", "نوشت", "เขียน", "menulis", "missatge de", "napisala", "написа", "rakstīja", "napisana przez", "pisze", "va escriure",
-		 "napísal", "rašė", "kirjutas", "je napisao", "je napisala",
+		"napísal", "rašė", "kirjutas", "je napisao", "je napisala",
 	} {
 		if strings.Contains(l, v) {
 			// "On 5 May we wrote the following plan:" is a sentence.
