@@ -2,7 +2,10 @@ package webhook
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -100,6 +103,51 @@ func TestVectorsOfTheServices(t *testing.T) {
 	octets, err := io.ReadAll(text)
 	if sum := fmt.Sprintf("%x", sha256.Sum256(octets)); err != nil || len(octets) != 199 || sum != "5cad5908cae8a6ddb7d4a4c5f491b34235a1ebf7650bbc9875f09a11c84d7eff" {
 		t.Errorf("SNS: %d octets, %s, %v", len(octets), sum, err)
+	}
+}
+
+func TestSESNotificationsAreSignedAsSNSDoes(t *testing.T) {
+	t.Parallel()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N0SNS000")
+	h, body := compose(t, Options{Format: FormatSES, Compat: Compat{
+		Key: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), CertificateURL: "https://example.com/cert.pem",
+		TopicARN: "arn:aws:sns:eu-west-1:123456789012:in",
+	}}, d)
+	var n map[string]string
+	if err := json.Unmarshal(body, &n); err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	for _, field := range []string{"Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"} {
+		text += field + "\n" + n[field] + "\n"
+	}
+	sum := sha256.Sum256([]byte(text))
+	signature, err := base64.StdEncoding.DecodeString(n["Signature"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, sum[:], signature); err != nil {
+		t.Errorf("signature: %v", err)
+	}
+	var m struct {
+		Content []byte
+		Mail    struct{ Source string }
+		Receipt struct{ Recipients []string }
+	}
+	if err := json.Unmarshal([]byte(n["Message"]), &m); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasSuffix(m.Content, d.Message.Raw) || m.Mail.Source != d.Message.Envelope.ReversePath || len(m.Receipt.Recipients) != len(d.Recipients) ||
+		h.Get("X-Amz-Sns-Topic-Arn") != n["TopicArn"] || n["SignatureVersion"] != "2" {
+		t.Errorf("%+v, %v", m, n)
 	}
 }
 

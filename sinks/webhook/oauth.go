@@ -85,8 +85,12 @@ func (s *tokenSource) get(ctx context.Context) (token string, fresh bool, err er
 }
 
 // drop forgets a token that was refused, unless another one has taken its place.
-func (s *tokenSource) drop(token string) {
-	s.lock <- struct{}{}
+func (s *tokenSource) drop(ctx context.Context, token string) {
+	select {
+	case s.lock <- struct{}{}:
+	case <-ctx.Done(): // who holds the lock is getting another one
+		return
+	}
 	defer func() { <-s.lock }()
 	if s.token == token {
 		s.token = ""

@@ -213,7 +213,7 @@ func (a *attempt) authorized(ctx context.Context, req *http.Request) (*http.Resp
 		if err != nil || resp.StatusCode != http.StatusUnauthorized {
 			return resp, err
 		}
-		a.tokens.drop(token)
+		a.tokens.drop(ctx, token)
 		if fresh {
 			return resp, nil
 		}
