@@ -71,6 +71,7 @@ func TestExitCodesTellUsageFromProblems(t *testing.T) {
 		{"messages replay", exitUsage, "--all"},
 		{"deliveries list --since yesterday", exitUsage, "neither a time"},
 		{"deliveries drop", exitUsage, "usage"},
+		{"queue migrate -c x.yaml", exitUsage, "both configurations"},
 		{"listen --status 7", exitUsage, "no HTTP status"},
 		{"listen --secret nonsense", exitUsage, "--secret"},
 		{"parse /does/not/exist.eml", exitProblem, "exist.eml"},
@@ -296,6 +297,38 @@ func TestDeadCommandsWorkOnARunningInstance(t *testing.T) {
 	if code, stdout, _ := mxhook(t, append([]string{"health"}, api...)...); code != exitFine || !strings.Contains(stdout, `"durability":"fsync"`) {
 		t.Errorf("health: exit code %d: %s", code, stdout)
 	}
+}
+
+// The mail that waited in a plain store is delivered from an encrypted one.
+func TestQueueMigratesToAnEncryptedStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	endpoint := apptest.NewEndpoint(t)
+	endpoint.Behave(apptest.Behaviour{Status: http.StatusServiceUnavailable})
+	i := apptest.Start(t, apptest.Options{Dir: dir, Endpoint: endpoint})
+	if code, _, stderr := mxhook(t, "send", "--server", i.SMTP(), "--to", "in@example.com"); code != exitFine {
+		t.Fatalf("send: exit code %d: %s", code, stderr)
+	}
+	id := endpoint.WaitCount(t, 1, 20*time.Second)[0].ID
+	i.Stop()
+
+	old := filepath.Join(dir, "mxhook.yaml")
+	text, err := os.ReadFile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := strings.Replace(strings.Replace(string(text), "/data\n", "/encrypted\n", 1), "{reserve: 10MB}",
+		"{reserve: 10MB, encryption_key: 3Tz8bq0v1Yh6Jc5Rk2Wm9Xn4Pd7Ls0Ga}", 1)
+	fresh := filepath.Join(dir, "new.yaml")
+	if err := os.WriteFile(fresh, []byte(moved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, stderr := mxhook(t, "queue", "migrate", "-c", old, "--to", fresh); code != exitFine || !strings.Contains(out, "1 messages") {
+		t.Fatalf("migrate: exit code %d: %s%s", code, out, stderr)
+	}
+	endpoint.Behave(apptest.Behaviour{})
+	apptest.Start(t, apptest.Options{Dir: dir, Endpoint: endpoint, Config: moved})
+	endpoint.Wait(t, 30*time.Second, "the mail from the new store", func([]apptest.Webhook) bool { return endpoint.Accepted()[id] > 0 })
 }
 
 // A dead letter is an event: counted, and posted with a signature to where alerts go.

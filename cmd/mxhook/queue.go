@@ -3,18 +3,64 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"mxhook/cmd/mxhook/app"
+	"mxhook/configs"
 	"mxhook/console"
 )
 
 func queueCommand() *cobra.Command {
-	return group("queue", "Look at the queue", queueStatusCommand())
+	return group("queue", "Look at the queue, or move it to another place", queueStatusCommand(), queueMigrateCommand())
+}
+
+func queueMigrateCommand() *cobra.Command {
+	var from, to string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "migrate -c FILE --to FILE",
+		Short: "Copy a queue to another place: into a cluster, or into an encrypted store",
+		Long: `Copy a queue to another place: into a cluster, or into an encrypted store.
+
+Both configurations say where their queue is. Stop mxhook first, and start it with the new configuration when this is
+done: senders keep their mail meanwhile. Messages, deliveries that wait, dead letters and the list of what was delivered
+keep their ids; counts and hashes are verified. The old queue stays as it is. After an interruption, run it again.`,
+		Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from == "" || to == "" {
+				return usagef("name both configurations: -c for the queue that there is, --to for the new one")
+			}
+			a, _, err := configs.Load(from, os.Environ())
+			if err != nil {
+				return err
+			}
+			b, _, err := configs.Load(to, os.Environ())
+			if err != nil {
+				return err
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+			moved, err := app.Migrate(cmd.Context(), a, b, log, app.MigrationProgress(cmd.ErrOrStderr()))
+			if err != nil {
+				return fmt.Errorf("%w: what is copied stays; run it again, or go on with the old configuration", err)
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), moved)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "verified: %s\nStart mxhook with the new configuration; remove the old queue when that works.\n", moved)
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&from, "config", "c", "", "configuration file with the queue that there is")
+	cmd.Flags().StringVar(&to, "to", "", "configuration file with the new queue")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
 }
 
 func queueStatusCommand() *cobra.Command {

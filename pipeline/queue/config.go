@@ -78,6 +78,9 @@ type Config struct {
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 
+	// idle keeps the janitor away: a migration has the queue for itself.
+	idle bool
+
 	// These are for tests; see the defaults.
 	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff, stallFor time.Duration
 	replayPage                                                        int

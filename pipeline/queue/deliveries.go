@@ -48,10 +48,7 @@ func (q *Queue) listDelivered(ctx context.Context, f pipeline.DeliveryFilter, li
 	if err := q.writeDelivered(ctx, l); err != nil {
 		return nil, err
 	}
-	since, until := f.Since, f.Until
-	if !until.IsZero() {
-		until = until.Add(clockSkew + 2*logEvery)
-	}
+	since := f.Since
 	if t := mailTime(f.Message); f.Message != "" && t.After(since) {
 		since = t
 	}
@@ -60,7 +57,7 @@ func (q *Queue) listDelivered(ctx context.Context, f pipeline.DeliveryFilter, li
 	}
 	var found []*pipeline.KeptDelivery
 	seen := map[string]bool{} // a crash may have repeated one
-	err = backwards(ctx, []streamSubject{{l.log, logSubject}}, uint64(2+limit/8), since, until, func(_ int, m jetstream.Msg) error {
+	err = backwards(ctx, []streamSubject{{l.log, logSubject}}, uint64(2+limit/8), since, func(_ int, m jetstream.Msg) error {
 		return q.eachDelivered(m, func(k *pipeline.KeptDelivery) error {
 			if f.Matches(k) && !seen[k.Delivery.ID] {
 				seen[k.Delivery.ID] = true
@@ -311,7 +308,7 @@ func (q *Queue) buryMessage(ctx context.Context, id, reason string) error {
 	if err != nil {
 		return err
 	}
-	if settled, err := settledAt(ctx, l.parse()[head.shard], head.seq); err != nil || settled {
+	if settled, err := settledAt(ctx, l.parse()[head.shard], head); err != nil || settled {
 		return errors.Join(err, refusef("it is settled: what became of it is in the list of deliveries"))
 	}
 	m := head.kept(at).Message

@@ -37,19 +37,15 @@ func (q *Queue) Messages(ctx context.Context, f pipeline.MessageFilter, limit in
 	limit = listLimit(limit)
 	var from []streamSubject
 	for k, s := range l.mail() {
-		from = append(from, streamSubject{s, mailIn(k)})
+		from = append(from, streamSubject{s, heads(k)})
 	}
 	var found []*pipeline.KeptMessage
-	until := f.Until
-	if !until.IsZero() {
-		until = until.Add(foundWithin)
-	}
-	err = backwards(ctx, from, uint64(2*limit/len(from)+8), f.Since, until, func(k int, m jetstream.Msg) error {
+	err = backwards(ctx, from, uint64(2*limit/len(from)+8), f.Since, func(k int, m jetstream.Msg) error {
 		kept, err := keptMessage(k, m)
 		if err != nil {
 			return nil // it is settled as a dead letter, which is where people find it
 		}
-		if f.Matches(&kept.Message.Envelope) {
+		if f.Matches(&kept.Message.Envelope) && original(m, &kept.Message.Envelope) {
 			found = append(found, kept)
 		}
 		return nil
@@ -124,16 +120,22 @@ func (q *Queue) findMessage(ctx context.Context, id string) (*stored, time.Time,
 	for i := range mail {
 		k := (first + i) % len(mail)
 		seq := uint64(0)
-		err := scanBy(ctx, mail[k], mailIn(k), since, scanBatch, true, func(m jetstream.Msg) (bool, error) {
-			meta, err := m.Metadata()
-			if err != nil {
-				return false, err
-			}
-			if m.Headers().Get(jetstream.MsgIDHeader) == token(id) {
-				seq = meta.Sequence.Stream
-			}
-			return seq == 0 && (until.IsZero() || meta.Timestamp.Before(until)), nil
-		})
+		look := func(subject string, until time.Time) error {
+			return scanBy(ctx, mail[k], subject, since, scanBatch, true, func(m jetstream.Msg) (bool, error) {
+				meta, err := m.Metadata()
+				if err != nil {
+					return false, err
+				}
+				if m.Headers().Get(jetstream.MsgIDHeader) == token(id) {
+					seq = meta.Sequence.Stream
+				}
+				return seq == 0 && (until.IsZero() || meta.Timestamp.Before(until)), nil
+			})
+		}
+		err := look(mailIn(k), until)
+		if err == nil && seq == 0 { // one that was moved here was stored long after
+			err = look(mailKept(k), time.Time{})
+		}
 		if err != nil {
 			return nil, time.Time{}, err
 		}
@@ -145,6 +147,9 @@ func (q *Queue) findMessage(ctx context.Context, id string) (*stored, time.Time,
 			return nil, time.Time{}, err
 		}
 		head, err := decodeMail(k, seq, raw.Data)
+		if err == nil {
+			head.onlyKept = raw.Subject == mailKept(k)
+		}
 		return head, raw.Time, err
 	}
 	return nil, time.Time{}, pipeline.ErrNotFound
@@ -182,7 +187,7 @@ func (q *Queue) dropMessage(ctx context.Context, id string) error {
 	if waiting > 0 {
 		return refusef("a delivery waits with it: drop that first, `mxhook deliveries list --message %s --state waiting`", id)
 	}
-	if settled, err := settledAt(ctx, l.parse()[head.shard], head.seq); err != nil || !settled {
+	if settled, err := settledAt(ctx, l.parse()[head.shard], head); err != nil || !settled {
 		return errors.Join(err, refusef("it has not been processed yet: try again soon"))
 	}
 	s := l.mail()[head.shard]
@@ -195,13 +200,16 @@ func (q *Queue) dropMessage(ctx context.Context, id string) error {
 	return nil
 }
 
-// settledAt reports whether everything up to seq has been acknowledged.
-func settledAt(ctx context.Context, c jetstream.Consumer, seq uint64) (bool, error) {
+// settledAt reports whether everything up to the head has been acknowledged.
+func settledAt(ctx context.Context, c jetstream.Consumer, head *stored) (bool, error) {
+	if head.onlyKept {
+		return true, nil
+	}
 	info, err := c.Info(ctx)
 	if err != nil {
 		return false, err
 	}
-	return info.NumPending+uint64(info.NumAckPending) == 0 || info.AckFloor.Stream >= seq, nil
+	return info.NumPending+uint64(info.NumAckPending) == 0 || info.AckFloor.Stream >= head.seq, nil
 }
 
 // refusal is why something that a person asked for is not done.
@@ -216,11 +224,11 @@ type streamSubject struct {
 
 // backwards calls fn for the messages of all streams, in windows of time from the newest to the oldest, in each from old to
 // new, until one window is done and enough says so. n is how many messages the first window has at least, where a
-// stream has them. Only what was stored in [since, until) is called for; zero times are no bounds.
-func backwards(ctx context.Context, from []streamSubject, n uint64, since, until time.Time,
+// stream has them. What was stored before since is left out.
+func backwards(ctx context.Context, from []streamSubject, n uint64, since time.Time,
 	fn func(k int, m jetstream.Msg) error, enough func() bool,
 ) error {
-	for end := until; ; n *= 4 {
+	for end := (time.Time{}); ; n *= 4 {
 		start, whole := end, true
 		for _, s := range from {
 			t, all, err := timeBefore(ctx, s.stream, n)

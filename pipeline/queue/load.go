@@ -43,6 +43,8 @@ type stored struct {
 	shard  int
 	seq    uint64
 	inline []byte
+	// onlyKept says that it is not to be processed; only findMessage sets it.
+	onlyKept bool
 }
 
 func decodeMail(shard int, seq uint64, b []byte) (*stored, error) {

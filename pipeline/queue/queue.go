@@ -94,7 +94,9 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	}
 	q.tasks.Go(q.watch)
 	q.tasks.Go(q.board.watch)
-	q.tasks.Go(q.keepHouse)
+	if !q.cfg.idle {
+		q.tasks.Go(q.keepHouse)
+	}
 	q.tasks.Go(q.keepDelivered)
 	if cfg.URL == "" {
 		q.tasks.Go(q.rebuild)

@@ -158,7 +158,7 @@ func (r *replayRun) byID(ctx context.Context, at *replayCursor) error {
 func (r *replayRun) messages(ctx context.Context, at *replayCursor) error {
 	for mail := r.l.mail(); at.K < len(mail); at.K, at.Seq = at.K+1, 1 {
 		k := at.K
-		err := r.forward(ctx, mail[k], mailIn(k), at, r.MessageFilter.Since, r.MessageFilter.Until, foundWithin, func(m jetstream.Msg) error {
+		err := r.forward(ctx, mail[k], heads(k), at, r.MessageFilter.Since, func(m jetstream.Msg) error {
 			meta, err := m.Metadata()
 			if err != nil {
 				return err
@@ -168,7 +168,7 @@ func (r *replayRun) messages(ctx context.Context, at *replayCursor) error {
 				return nil // it is a dead letter, or a newer mxhook's
 			}
 			env := head.Envelope.envelope()
-			if !r.MessageFilter.Matches(&env) {
+			if !r.MessageFilter.Matches(&env) || !original(m, &env) {
 				return nil
 			}
 			if err := r.pace(ctx); err != nil {
@@ -200,7 +200,7 @@ func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 	next := func() { at.Part, at.K, at.Seq = at.Part+1, 0, 1 }
 	if at.Part == 0 {
 		if f.State == "" || f.State == pipeline.StateDelivered {
-			err := r.forward(ctx, r.l.log, logSubject, at, f.Since, f.Until, clockSkew, func(m jetstream.Msg) error {
+			err := r.forward(ctx, r.l.log, logSubject, at, f.Since, func(m jetstream.Msg) error {
 				return r.q.eachDelivered(m, func(k *pipeline.KeptDelivery) error { return take(k, nil) })
 			})
 			if err != nil {
@@ -211,7 +211,7 @@ func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 	}
 	if at.Part == 1 {
 		if f.State == "" || f.State == pipeline.StateDead {
-			err := r.forward(ctx, r.l.dead, "mxhook.dead.letter.>", at, f.Since, f.Until, clockSkew, func(m jetstream.Msg) error {
+			err := r.forward(ctx, r.l.dead, "mxhook.dead.letter.>", at, f.Since, func(m jetstream.Msg) error {
 				d, _, err := decodeDead(m.Data())
 				if err != nil {
 					return nil // said when it was found
@@ -243,22 +243,18 @@ func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 
 // forward calls fn for the messages of a stream from the cursor on that may lie within the times, and moves the cursor
 // behind each that was done.
-func (r *replayRun) forward(ctx context.Context, s jetstream.Stream, subject string, at *replayCursor, since, until time.Time, late time.Duration,
+func (r *replayRun) forward(ctx context.Context, s jetstream.Stream, subject string, at *replayCursor, since time.Time,
 	fn func(jetstream.Msg) error,
 ) error {
 	if !since.IsZero() {
 		since = since.Add(-clockSkew)
-	}
-	end := r.began
-	if !until.IsZero() && until.Add(late).Before(end) {
-		end = until.Add(late)
 	}
 	visit := func(m jetstream.Msg) (bool, error) {
 		meta, err := m.Metadata()
 		if err != nil {
 			return false, fmt.Errorf("read stream: %w", err)
 		}
-		if !meta.Timestamp.Before(end) {
+		if !meta.Timestamp.Before(r.began) {
 			return false, nil
 		}
 		if r.full() {

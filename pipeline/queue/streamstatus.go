@@ -48,11 +48,11 @@ func (q *Queue) Streams(ctx context.Context) (streams []StreamStatus, kept int64
 		return info, nil
 	}
 	for k, s := range l.mail() {
-		info, err := add(s, jetstream.WithSubjectFilter(mailIn(k)))
+		info, err := add(s, jetstream.WithSubjectFilter(heads(k)))
 		if err != nil {
 			return nil, 0, err
 		}
-		kept += int64(info.State.Subjects[mailIn(k)])
+		kept += int64(info.State.Subjects[mailIn(k)] + info.State.Subjects[mailKept(k)])
 	}
 	for _, s := range append(append([]jetstream.Stream(nil), l.delivery...), l.dead, l.log) {
 		if _, err := add(s); err != nil {
