@@ -202,3 +202,26 @@ func TestTagsOfADeliveryAreKept(t *testing.T) {
 		t.Errorf("tags are %v", got.Tags)
 	}
 }
+
+// TestEarlierRecordsCanBeRead reads what earlier mxhooks stored; files in testdata/earlier are never rewritten.
+func TestEarlierRecordsCanBeRead(t *testing.T) {
+	t.Parallel()
+	for _, tc := range frameCases() {
+		frame, err := os.ReadFile(filepath.Join("testdata", "earlier", tc.name+".frame"))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // there was none
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := tc.empty()
+		octets, err := decodeFrame(tc.kind, frame, got)
+		if err != nil || !bytes.Equal(octets, tc.octets) {
+			t.Errorf("%s: octets %q, %v", tc.name, octets, err)
+		}
+		text, err := encodeFrame(tc.kind, got, nil)
+		if err != nil || !bytes.Contains(text, []byte("01KAK5Z3V8Q5W8S0R0J8N2X0AB")) {
+			t.Errorf("%s lost its id: %s, %v", tc.name, text, err)
+		}
+	}
+}
