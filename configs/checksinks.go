@@ -79,6 +79,10 @@ func (c *checker) kind(kind, key string, s *Sink) {
 		c.prefixes(key+".postgres.allow_networks", s.Postgres.AllowNetworks)
 	case "relay":
 		c.relay(key, s)
+	case "exec":
+		if !c.cfg.AllowExec {
+			c.add(key+".exec", "programs are not run unless the configuration says so; add allow_exec: true to the top of the file")
+		}
 	}
 	if len(s.PermanentStatuses) > 0 {
 		c.add(key+".permanent_statuses", "statuses are for webhooks; remove them from this sink")

@@ -17,12 +17,14 @@ import (
 // mxhook.yaml.
 type Config struct {
 	// Include are further files; what they hold is in the other fields.
-	Include     []string    `yaml:"include"`
-	DataDir     string      `yaml:"data_dir"`
-	SMTP        SMTP        `yaml:"smtp"`
-	Domains     []Domain    `yaml:"domains"`
-	DNS         DNS         `yaml:"dns"`
-	Auth        Auth        `yaml:"auth"`
+	Include []string `yaml:"include"`
+	DataDir string   `yaml:"data_dir"`
+	SMTP    SMTP     `yaml:"smtp"`
+	Domains []Domain `yaml:"domains"`
+	DNS     DNS      `yaml:"dns"`
+	Auth    Auth     `yaml:"auth"`
+	// AllowExec lets sinks of the kind exec run programs.
+	AllowExec   bool        `yaml:"allow_exec"`
 	Sinks       []Sink      `yaml:"sinks"`
 	Lists       []List      `yaml:"lists"`
 	Rules       []Rule      `yaml:"rules"`
@@ -171,6 +173,7 @@ type Sink struct {
 	S3                *S3       `yaml:"s3"`
 	Postgres          *Postgres `yaml:"postgres"`
 	Relay             *Relay    `yaml:"relay"`
+	Exec              *Exec     `yaml:"exec"`
 }
 
 // Retry is the schedule of a sink.

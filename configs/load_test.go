@@ -112,6 +112,13 @@ func TestReferenceFileHasEveryKey(t *testing.T) {
 	// A key that only a comment has is read too: the comment sign in front of it is taken away.
 	text = bytes.ReplaceAll(text, []byte("# timeout:"), []byte("timeout:"))
 	text = bytes.ReplaceAll(text, []byte("# defer:"), []byte("defer:"))
+	before, program, ok := bytes.Cut(text, []byte("\n  # - name: program"))
+	if !ok {
+		t.Fatal("no example of a program")
+	}
+	program, rest, _ := bytes.Cut(program, []byte("\n\n"))
+	program = bytes.ReplaceAll(program, []byte("\n  # "), []byte("\n  "))
+	text = slices.Concat(before, []byte("\n  - name: program"), program, []byte("\n\n"), rest)
 	text = bytes.ReplaceAll(text, []byte("   (the client tries again)"), nil)
 	text = bytes.ReplaceAll(text, []byte("# discard: true   (250, and nothing is kept; default false)"), []byte("discard: true"))
 	head, tests, ok := bytes.Cut(text, []byte("\ntests: []\n"))

@@ -47,6 +47,9 @@ func (s *Sink) config() sinks.Config {
 	if r := s.Relay; r != nil {
 		c.Relay = r.config()
 	}
+	if s.Exec != nil {
+		c.Exec = s.Exec.options()
+	}
 	return c
 }
 

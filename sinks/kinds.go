@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mxhook/pipeline"
+	"mxhook/sinks/exec"
 	"mxhook/sinks/file"
 	"mxhook/sinks/postgres"
 	"mxhook/sinks/s3"
@@ -28,6 +29,7 @@ func kinds() []kind {
 		{"s3", func(c Config) bool { return c.S3 != nil }, builder.s3},
 		{"postgres", func(c Config) bool { return c.Postgres != nil }, builder.postgres},
 		{"relay", func(c Config) bool { return c.Relay != nil }, builder.relay},
+		{"exec", func(c Config) bool { return c.Exec != nil }, builder.exec},
 	}
 }
 
@@ -120,4 +122,13 @@ func (b builder) postgres(c Config) (pipeline.Sink, error) {
 		return webhook.EncodePayload(w, d, webhook.PayloadOptions{Reply: true, OmitAttachments: "in the table attachments"})
 	}
 	return postgres.New(o)
+}
+
+// exec hands the webhook's payload to the kind, attachments included: a program has no other place to find them decoded.
+func (b builder) exec(c Config) (pipeline.Sink, error) {
+	o := *c.Exec
+	o.Encode = func(w io.Writer, d *pipeline.Delivery) error {
+		return webhook.EncodePayload(w, d, webhook.PayloadOptions{Reply: true})
+	}
+	return exec.New(o)
 }

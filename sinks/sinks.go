@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mxhook/pipeline"
+	"mxhook/sinks/exec"
 	"mxhook/sinks/file"
 	"mxhook/sinks/postgres"
 	"mxhook/sinks/relay"
@@ -44,6 +45,8 @@ type Config struct {
 	Postgres *postgres.Options
 	// Relay is without what Build sets.
 	Relay *Relay
+	// Exec is without Encode, which Build sets.
+	Exec *exec.Options
 }
 
 // Relay is a sink of the kind relay.

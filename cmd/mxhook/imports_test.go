@@ -25,15 +25,16 @@ var layers = map[string][]string{
 	"sinks/s3":         {"pipeline"},
 	"sinks/postgres":   {"pipeline"},
 	"sinks/relay":      {"pipeline"},
+	"sinks/exec":       {"pipeline"},
 	"sinks/sinktest":   {"pipeline"},
 	// The real servers that sinks are tested against.
 	"sinks/sinktest/counterpart": {},
 	"console":                    {"pipeline"},
 	"alerts":                     {"pipeline"},
 
-	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres", "sinks/relay"},
+	"sinks": {"pipeline", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres", "sinks/exec", "sinks/relay"},
 
-	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres", "sinks/relay"},
+	"configs": {"ingest", "pipeline", "rules", "sinks", "sinks/webhook", "sinks/file", "sinks/s3", "sinks/postgres", "sinks/exec", "sinks/relay"},
 
 	"cmd/mxhook/app": {
 		"pipeline", "ingest", "pipeline/queue", "pipeline/parse", "pipeline/msgauth", "rules", "sinks", "console", "configs", "alerts",
