@@ -206,8 +206,8 @@ func TestStoreKeepsWhatWasDelivered(t *testing.T) {
 			}
 			runtime.ReadMemStats(&after)
 			t.Logf("%d octets of memory for an object of %d", after.TotalAlloc-before.TotalAlloc, len(octets))
-			// All that was allocated, not what was held at once: a part, and little else.
-			if got := after.TotalAlloc - before.TotalAlloc; got > 2*MinPartSize {
+			// All that was allocated, not what was held at once: a part and little else, more under the race detector.
+			if got := after.TotalAlloc - before.TotalAlloc; got > uint64(len(octets))*2/3 {
 				t.Errorf("allocated %d octets", got)
 			}
 			if !bytes.Equal(stored(t, store)[checksum+"/"+d.ID+"/1-big.bin"], octets) {
