@@ -48,7 +48,7 @@ func TestAttributionsOfManyPrograms(t *testing.T) {
 		"2026-01-05, pr, 15:04 John Doe <j@example.org> rašė:",
 		"pirmd., 2026. g. 5. janv., plkst. 15:04 — lietotājs John Doe (<j@example.org>) rakstīja:",
 		"Kuupäev E, 5. jaanuar 2026 kell 15:04 kirjutas John Doe <j@example.org>:",
-		"در تاریخ دوشنبه ۵ ژانویهٔ ۲۰۲۶،‏ ۱۵:۰۴ John Doe <j@example.org> نوشت:",
+		"در تاریخ دوشنبه ۵ ژانویهٔ ۲۰۲۶،\u200f ۱۵:۰۴ John Doe <j@example.org> نوشت:",
 		// Apple Mail
 		"> On 5 Jan 2026, at 15:04, John Doe <j@example.org> wrote:",
 		"Am 05.01.2026 um 15:04 schrieb John Doe <j@example.org>:",
