@@ -147,7 +147,10 @@ func mount(t *testing.T, image, at string) (unmount func()) {
 	}
 	command(t, "mount", "-o", "loop,discard,commit=300", image, at)
 	t.Cleanup(func() { exec.Command("umount", at).Run() }) //nolint:errcheck // a test that failed did not get there
-	return func() { command(t, "umount", at) }
+	return func() {
+		// What a purge has set aside is removed by a goroutine of the server's that nobody waits for.
+		eventually(t, "the file system is not busy", func() bool { return exec.Command("umount", at).Run() == nil })
+	}
 }
 
 // crashProcess is a child whose output is read all the time.

@@ -1,0 +1,301 @@
+// Package load is an SMTP load generator: a number of connections, a mix of sizes, as fast as the server answers or at
+// a rate that does not wait for it.
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options say what is sent.
+type Options struct {
+	// Addr is the SMTP listener.
+	Addr string
+	// Connections is how many sessions send side by side.
+	Connections int
+	// PerConnection is the number of mails of one session, after which it ends and another begins; 0 is no bound.
+	PerConnection int
+	// Rate is the number of mails that are begun in a second, whether or not the server keeps up; 0 is as fast as it
+	// answers. The latency of an answer then counts from when the mail was to be sent.
+	Rate float64
+	// Mix are the sizes; nil is 10 KB each.
+	Mix Mix
+	// Recipient of every mail.
+	Recipient string
+	// Patience is how long a mail that was refused for the time being, or whose session broke, is tried again under the
+	// same number; 0 is not at all.
+	Patience time.Duration
+	// Accepted is called, concurrently, for every 250 at the end of data.
+	Accepted func(number int, id string, took time.Duration)
+}
+
+// Result counts the outcomes. Refused are replies of 4xx and 5xx, Broken sessions that ended without one; a mail that
+// is tried again counts in each of them. GaveUp are mails that were not accepted within Options.Patience.
+type Result struct {
+	Accepted, Refused, Broken, GaveUp int64
+	// Latency is the time from MAIL FROM to the final reply of the mails that were accepted.
+	Latency *Histogram
+	// Longest is the longest time without any 250.
+	Longest time.Duration
+	// Took is the whole run.
+	Took time.Duration
+	// Reply is one of the refusals.
+	Reply string
+}
+
+// Rate is what was accepted in a second.
+func (r Result) Rate() float64 { return float64(r.Accepted) / r.Took.Seconds() }
+
+// run is a load under way.
+type run struct {
+	o       Options
+	next    atomic.Int64
+	count   int64
+	start   time.Time
+	bodies  *bodies
+	latency *Histogram
+
+	accepted, refused, broken, gaveUp atomic.Int64
+
+	mu      sync.Mutex
+	last    time.Time
+	longest time.Duration
+	reply   string
+}
+
+// Run sends count mails, or until ctx ends when count is 0.
+func Run(ctx context.Context, o Options, count int) Result {
+	if o.Mix == nil {
+		o.Mix = Mix{{Size: 10_000, Share: 1}}
+	}
+	if o.Recipient == "" {
+		o.Recipient = "in@example.com"
+	}
+	r := &run{o: o, count: int64(count), start: time.Now(), bodies: newBodies(o.Mix), latency: &Histogram{}}
+	r.last = r.start
+	var wg sync.WaitGroup
+	for range o.Connections {
+		wg.Go(func() { r.work(ctx) })
+	}
+	wg.Wait()
+	return Result{
+		Accepted: r.accepted.Load(), Refused: r.refused.Load(), Broken: r.broken.Load(), GaveUp: r.gaveUp.Load(),
+		Latency: r.latency, Longest: max(r.longest, time.Since(r.last)), Took: time.Since(r.start), Reply: r.reply,
+	}
+}
+
+// work sends mail after mail over one session at a time.
+func (r *run) work(ctx context.Context) {
+	s := &session{}
+	defer s.close()
+	for ctx.Err() == nil {
+		n := r.next.Add(1) - 1
+		if r.count > 0 && n >= r.count {
+			return
+		}
+		due := time.Now()
+		if r.o.Rate > 0 {
+			due = r.start.Add(time.Duration(float64(n) / r.o.Rate * float64(time.Second)))
+			if wait(ctx, time.Until(due)) != nil {
+				return
+			}
+		}
+		r.one(ctx, s, int(n), due)
+	}
+}
+
+// one sends one mail, again and again within the patience.
+func (r *run) one(ctx context.Context, s *session, n int, due time.Time) {
+	began := time.Now()
+	for ctx.Err() == nil {
+		id, err := s.send(ctx, r.o, r.bodies.make(n))
+		if err == nil {
+			r.note(n, id, time.Since(due))
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if reply, ok := err.(replyError); ok {
+			r.refused.Add(1)
+			r.mu.Lock()
+			r.reply = string(reply)
+			r.mu.Unlock()
+		} else {
+			r.broken.Add(1)
+		}
+		s.close()
+		if time.Since(began) >= r.o.Patience || wait(ctx, 100*time.Millisecond) != nil {
+			r.gaveUp.Add(1)
+			return
+		}
+	}
+}
+
+func (r *run) note(n int, id string, took time.Duration) {
+	r.accepted.Add(1)
+	r.latency.Add(took)
+	now := time.Now()
+	r.mu.Lock()
+	r.longest = max(r.longest, now.Sub(r.last))
+	r.last = now
+	r.mu.Unlock()
+	if r.o.Accepted != nil {
+		r.o.Accepted(n, id, took)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// session is one SMTP session, opened when it is first needed.
+type session struct {
+	conn net.Conn
+	in   *bufio.Reader
+	sent int
+}
+
+// replyError is a refusal: the server's words.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+
+// patience of one session with a server that says nothing.
+const silence = 2 * time.Minute
+
+func (s *session) open(ctx context.Context, addr string) error {
+	d := net.Dialer{Timeout: 10 * time.Second}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	s.conn, s.in, s.sent = conn, bufio.NewReader(conn), 0
+	if err := s.expect("220"); err != nil {
+		return err
+	}
+	return s.command("EHLO load.example.org\r\n", "250")
+}
+
+func (s *session) close() {
+	if s.conn != nil {
+		_ = s.conn.Close()
+		s.conn = nil
+	}
+}
+
+// send makes one transaction, its commands pipelined (RFC 2920), and returns the message id of the final reply.
+func (s *session) send(ctx context.Context, o Options, mail []byte) (string, error) {
+	if s.conn != nil && o.PerConnection > 0 && s.sent >= o.PerConnection {
+		_ = s.command("QUIT\r\n", "221")
+		s.close()
+	}
+	if s.conn == nil {
+		if err := s.open(ctx, o.Addr); err != nil {
+			return "", err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Now()) })
+	defer stop()
+	s.sent++
+	_ = s.conn.SetDeadline(time.Now().Add(silence))
+	if _, err := fmt.Fprintf(s.conn, "MAIL FROM:<sender@example.org> SIZE=%d\r\nRCPT TO:<%s>\r\nDATA\r\n", len(mail), o.Recipient); err != nil {
+		return "", err
+	}
+	for _, code := range []string{"250", "250", "354"} {
+		if err := s.expect(code); err != nil {
+			return "", err
+		}
+	}
+	if _, err := s.conn.Write(mail); err != nil {
+		return "", err
+	}
+	if _, err := s.conn.Write([]byte(".\r\n")); err != nil {
+		return "", err
+	}
+	line, err := s.reply()
+	if err != nil {
+		return "", err
+	}
+	_, id, ok := strings.Cut(line, "queued as ")
+	if !ok || !strings.HasPrefix(line, "250") {
+		return "", replyError(line)
+	}
+	return id, nil
+}
+
+func (s *session) command(line, code string) error {
+	_ = s.conn.SetDeadline(time.Now().Add(silence))
+	if _, err := s.conn.Write([]byte(line)); err != nil {
+		return err
+	}
+	return s.expect(code)
+}
+
+func (s *session) expect(code string) error {
+	line, err := s.reply()
+	if err == nil && !strings.HasPrefix(line, code) {
+		err = replyError(line)
+	}
+	return err
+}
+
+// reply reads one reply and returns its last line.
+func (s *session) reply() (string, error) {
+	for {
+		line, err := s.in.ReadString('\n')
+		if err != nil {
+			return "", err
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if len(line) < 4 || line[3] != '-' {
+			return line, nil
+		}
+	}
+}
+
+// bodies makes mails of the sizes of a mix.
+type bodies struct {
+	mix  Mix
+	fill []byte
+}
+
+func newBodies(m Mix) *bodies {
+	const line = "The quick brown fox jumps over the lazy dog, and then it jumps again.\r\n"
+	largest := 0
+	for _, p := range m {
+		largest = max(largest, p.Size)
+	}
+	return &bodies{m, bytes.Repeat([]byte(line), largest/len(line)+1)}
+}
+
+// SentField is the header field with the time at which a mail was made, in nanoseconds since 1970.
+const SentField = "X-Load-Sent"
+
+func (b *bodies) make(n int) []byte {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "From: Sender <sender@example.org>\r\nTo: in@example.com\r\nSubject: mail %d\r\n"+
+		"Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%d@load.example.org>\r\n%s: %d\r\n"+
+		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n", n, n, SentField, time.Now().UnixNano())
+	rest := max(0, b.mix.size(n)-out.Len())
+	rest -= rest % 71
+	out.Write(b.fill[:rest])
+	return out.Bytes()
+}
