@@ -175,14 +175,14 @@ func (s *Server) Sample() (Sample, error) {
 	}
 	fds, err4 := os.ReadDir(proc + "fd")
 	out.FDs = len(fds)
-	out.Disk = diskUse(filepath.Join(s.dir, "data"))
+	out.Disk = DiskUse(filepath.Join(s.dir, "data"))
 	var err5 error
 	out.Metrics, err5 = s.metrics()
 	return out, errors.Join(err1, err2, err3, err4, err5)
 }
 
-// diskUse adds up the blocks of all files; those that go meanwhile do not count.
-func diskUse(dir string) (sum int64) {
+// DiskUse adds up the blocks of all files; those that go meanwhile do not count.
+func DiskUse(dir string) (sum int64) {
 	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return nil //nolint:nilerr // it has gone

@@ -59,6 +59,9 @@ type Config struct {
 	Memory int64
 	// InFlight bounds the octets of all messages on their way into the queue, in bytes. Default 64 MiB.
 	InFlight int64
+	// MaxTransaction bounds the time of a message in a writer. Default 45 min. What is unsettled is spared with all that
+	// was stored before it for a third longer than this: while messages are kept that took longer, it must not shrink.
+	MaxTransaction time.Duration
 	// Shards is the number of mail streams. Default: what exists, else 4, 8 or 16 by a measurement of the disk.
 	Shards int
 
@@ -116,6 +119,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Memory, 256*mib)
 	setDefault(&c.InFlight, 64*mib)
 	setDefault(&c.ackWait, 30*time.Second)
+	setDefault(&c.MaxTransaction, 45*time.Minute)
 	setDefault(&c.drainFor, 30*time.Second)
 	setDefault(&c.pullFor, time.Second)
 	setDefault(&c.watchEvery, time.Second)
@@ -131,6 +135,10 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// spare is what the janitor leaves between what it removes and the oldest that is unsettled: a head names parts that are
+// older than it, by up to MaxTransaction, and clocks differ.
+func (c Config) spare() time.Duration { return c.MaxTransaction + c.MaxTransaction/3 }
 
 func setDefault[T comparable](p *T, v T) {
 	var zero T
@@ -160,7 +168,7 @@ func (c Config) check() error {
 		bad(true, "durability %q is none of fsync, os, replicated", c.Durability)
 	}
 	bad(c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5, "replicas %d is none of 1, 3, 5", c.Replicas)
-	bad(c.Retention < 0 || c.DeadKeep < 0, "a negative retention")
+	bad(c.Retention < 0 || c.DeadKeep < 0 || c.MaxTransaction < 0, "a negative retention or transaction time")
 	bad(c.Reserve < 0 || c.MaxStore < 0, "a negative storage limit")
 	bad(c.MaxStore > 0 && c.MaxStore <= c.Reserve,
 		"max_store %d is not above the reserve of %d bytes: no message could be taken", c.MaxStore, c.Reserve)

@@ -18,9 +18,6 @@ const (
 	tidyEvery = 10
 	// tidyFor bounds one round.
 	tidyFor = 10 * time.Minute
-	// spare is what the janitor leaves between what it removes and the oldest that is unsettled: a head names parts
-	// that are older than it, by up to maxTransaction, and clocks differ.
-	spare = time.Hour
 	// ageWarning is how close to the retention something unsettled may come before that is an alarm.
 	ageWarning = 24 * time.Hour
 	// purgeSlice is the share of a short mail stream that is removed at once.
@@ -196,9 +193,9 @@ func (q *Queue) unsettledSince(ctx context.Context, l *link, now time.Time) ([]t
 	floors := make([]time.Time, len(heads))
 	for k, h := range heads {
 		if h.waiting > 0 {
-			floors[k] = earlier(oldest, h.oldest).Add(-spare)
+			floors[k] = earlier(oldest, h.oldest).Add(-q.cfg.spare())
 		} else {
-			floors[k] = oldest.Add(-spare)
+			floors[k] = oldest.Add(-q.cfg.spare())
 		}
 	}
 	return floors, nil

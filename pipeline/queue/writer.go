@@ -21,8 +21,6 @@ const (
 	smallPart = 64 * kib
 	// partWindow bounds the parts of one message that are under way at once.
 	partWindow = 4
-	// maxTransaction bounds a message's time in a writer: the janitor spares what is younger than an hour.
-	maxTransaction = 45 * time.Minute
 	// roomTries and Config.tryFor bound the wait for memory of a writer that holds none to 30 s.
 	roomTries = 3
 	// growWait bounds the wait for memory of a writer that holds some.
@@ -166,8 +164,8 @@ func (w *Writer) commit(ctx context.Context) (*jetstream.PubAck, error) {
 
 // store stores what is left, and at last the head: with it the message exists. Errors before the head are in w.err.
 func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
-	if w.err == nil && w.q.cfg.Now().Sub(w.started) > maxTransaction {
-		w.fail(fmt.Errorf("it took more than %v", maxTransaction))
+	if w.err == nil && w.q.cfg.Now().Sub(w.started) > w.q.cfg.MaxTransaction {
+		w.fail(fmt.Errorf("it took more than %v", w.q.cfg.MaxTransaction))
 	}
 	if len(w.parts) > 0 && len(w.buf) > 0 && w.err == nil {
 		w.send()

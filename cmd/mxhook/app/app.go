@@ -48,6 +48,8 @@ type Options struct {
 	Now func() time.Time
 	// Load loads the configuration again for a reload; nil means that there are none.
 	Load func() (*configs.Config, []*configs.Mistake, error)
+	// Queue, if set, changes what the queue is opened with; it is for programs that measure.
+	Queue func(*queue.Config)
 	// Watch is how often the files of the configuration are looked at; 0 means never.
 	Watch time.Duration
 
@@ -117,6 +119,9 @@ func (a *App) build() error {
 		return err
 	}
 	a.queueCfg = queueConfig(a.opts, a.registry)
+	if a.opts.Queue != nil {
+		a.opts.Queue(&a.queueCfg)
+	}
 	setMemoryLimit(a.opts.Config, a.opts.Log)
 	first, err := newGeneration(a.opts.Config, nil, a.opts, a.registry)
 	if err != nil {
