@@ -4,6 +4,7 @@ module mxhook/bench
 go 1.26.0
 
 require (
+	github.com/oklog/ulid/v2 v2.1.2
 	gonum.org/v1/plot v0.17.0
 	mxhook v0.0.0
 )
@@ -50,7 +51,6 @@ require (
 	github.com/nats-io/nats.go v1.55.0 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
-	github.com/oklog/ulid/v2 v2.1.2 // indirect
 	github.com/olekukonko/cat v0.0.0-20250911104152-50322a0618f6 // indirect
 	github.com/olekukonko/errors v1.3.0 // indirect
 	github.com/olekukonko/ll v0.1.8 // indirect

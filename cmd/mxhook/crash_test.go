@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,57 +56,107 @@ func (l *ledger) missing(e *apptest.Endpoint, sinks ...string) []string {
 	return out
 }
 
+// crashesEnv is the number of kills of the test with three sinks; unset is a few.
+const crashesEnv = "MXHOOK_CRASHES"
+
 // Every mail that was answered 250 is delivered, however often the process is killed in the middle of the load.
 func TestKillNineInMidLoadLosesNothing(t *testing.T) {
 	endpoint := apptest.NewEndpoint(t)
 	endpoint.Forget()
 	p := apptest.NewProcess(t, apptest.Build(t), apptest.Options{Endpoint: endpoint})
-	crashLoop(t, p, []string{"hook"}, func() {})
+	crashes{
+		process: p, rounds: 12, mails: 2000, killAfter: func() int { return 100 + rand.IntN(1600) },
+		size: func(n int) int { return 200 << (n % 8) }, sinks: []string{"hook"},
+	}.loop(t)
 }
 
-// The same with two sinks, of which one fails until the killing is over: the other does not suffer, and the failing one
-// gets everything in the end.
-func TestKillNineWithAFailingSinkLosesNothing(t *testing.T) {
+// The same with mails of 1 KB to 5 MB and three sinks: one that is well, one that fails every third time, and one that
+// is dead until the killing is over. Of mails that were cut off nothing stays behind.
+func TestKillNineWithThreeSinksLosesNothing(t *testing.T) {
+	rounds, _ := strconv.Atoi(os.Getenv(crashesEnv)) //nolint:errcheck // unset is the short form
+	if rounds == 0 {
+		rounds = 8
+	}
 	endpoint := apptest.NewEndpoint(t)
 	endpoint.Forget()
 	var healed atomic.Bool
 	endpoint.BehaveFunc(func(w apptest.Webhook) apptest.Behaviour {
-		if w.Path == "/bad" && !healed.Load() {
-			return apptest.Behaviour{Status: http.StatusInternalServerError}
+		switch {
+		case w.Path == "/dead" && !healed.Load():
+			return apptest.Behaviour{Reset: true}
+		case w.Path == "/flaky" && rand.IntN(3) == 0:
+			return apptest.Behaviour{Status: http.StatusServiceUnavailable}
 		}
 		return apptest.Behaviour{}
 	})
 	config := strings.NewReplacer(
 		"sinks:\n", `sinks:
-  - name: bad
-    webhook: {url: "{{.Endpoint}}/bad", secret: "{{.Secret}}", allow_private: true}
-    retry: {steps: [5s], every: 10s}
-`, "to: [hook]", "to: [hook, bad]").Replace(apptest.BasicConfig)
-	p := apptest.NewProcess(t, apptest.Build(t), apptest.Options{Endpoint: endpoint, Config: config})
-	crashLoop(t, p, []string{"hook", "bad"}, func() { healed.Store(true) })
+  - name: flaky
+    webhook: {url: "{{.Endpoint}}/flaky", secret: "{{.Secret}}", allow_private: true}
+    retry: {steps: [1s, 1s, 2s], every: 2s}
+  - name: dead
+    webhook: {url: "{{.Endpoint}}/dead", secret: "{{.Secret}}", allow_private: true}
+    retry: {steps: [10s], every: 10s}
+`, "to: [hook]", "to: [hook, flaky, dead]").Replace(apptest.BasicConfig)
+	dir := t.TempDir()
+	p := apptest.NewProcess(t, apptest.Build(t), apptest.Options{Endpoint: endpoint, Config: config, Dir: dir})
+	crashes{
+		process: p, rounds: rounds, mails: 500, killAfter: func() int { return 5 + rand.IntN(100) },
+		size: mixedSize, sinks: []string{"hook", "flaky", "dead"}, after: func() { healed.Store(true) },
+	}.loop(t)
+	p.Terminate()
+	left := partsWithoutHead(t, filepath.Join(dir, "data", "queue", "nats"))
+	t.Logf("parts without a head: %d", len(left))
+	if len(left) > 0 {
+		t.Errorf("parts without a head: %v", left)
+	}
 }
 
-// crashLoop kills the process in the middle of a load of 2,000 mails, round after round over the same data, calls after,
-// and waits for the deliveries of everything that was accepted to all of the sinks.
-func crashLoop(t *testing.T, p *apptest.Process, sinks []string, after func()) {
-	t.Helper()
-	rounds := 20
-	if testing.Short() {
-		rounds = 2
+// mixedSize is 1 KB to 5 MB, mostly small.
+func mixedSize(n int) int {
+	switch n % 32 {
+	case 7:
+		return 5_000_000
+	case 15, 23:
+		return 1_000_000 + rand.IntN(1_000_000)
+	case 1, 5, 9, 13:
+		return 100_000 + rand.IntN(600_000)
 	}
-	const mails, connections = 2000, 32
+	return 1_000 + rand.IntN(30_000)
+}
+
+// crashes is a load that is killed again and again over the same data.
+type crashes struct {
+	process *apptest.Process
+	rounds  int
+	// mails is the load of a round, killAfter how many of them are accepted before the kill.
+	mails     int
+	killAfter func() int
+	size      func(n int) int
+	sinks     []string
+	// after, if set, is called when the killing is over.
+	after func()
+}
+
+// loop kills the process in the middle of the load, round after round, and waits for the deliveries of everything that was
+// accepted to all of the sinks.
+func (c crashes) loop(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		c.rounds = 2
+	}
+	p := c.process
 	var accepted ledger
-	for round := range rounds {
+	for round := range c.rounds {
 		p.Start()
-		before := accepted.count()
-		killAt := before + 100 + rand.IntN(mails-400)
+		killAt := accepted.count() + c.killAfter()
 		ctx, cancel := context.WithCancel(t.Context())
 		reached := make(chan struct{})
 		var once sync.Once
 		load := apptest.Load{
-			Addr: p.SMTP(), Connections: connections,
+			Addr: p.SMTP(), Connections: 32,
 			Make: func(n int) apptest.Mail {
-				return apptest.Mail{From: "s@example.org", To: []string{"in@example.com"}, Data: apptest.Text(fmt.Sprintf("round %d mail %d", round, n), 200<<(n%8))}
+				return apptest.Mail{From: "s@example.org", To: []string{"in@example.com"}, Data: apptest.Text(fmt.Sprintf("round %d mail %d", round, n), c.size(n))}
 			},
 			Accepted: func(_ int, id string) {
 				accepted.add(id)
@@ -113,7 +166,7 @@ func crashLoop(t *testing.T, p *apptest.Process, sinks []string, after func()) {
 			},
 		}
 		ended := make(chan error, 1)
-		go func() { ended <- load.Run(ctx, mails) }()
+		go func() { ended <- load.Run(ctx, c.mails) }()
 		select {
 		case <-reached:
 		case err := <-ended:
@@ -121,6 +174,7 @@ func crashLoop(t *testing.T, p *apptest.Process, sinks []string, after func()) {
 		case <-time.After(2 * time.Minute):
 			t.Fatalf("round %d: the load is stuck at %d of %d\n%s", round, accepted.count(), killAt, p.Log())
 		}
+		<-time.After(time.Duration(rand.IntN(30)) * time.Millisecond) // somewhere between two replies
 		p.Kill()
 		cancel()
 		if err := <-ended; err == nil {
@@ -128,11 +182,13 @@ func crashLoop(t *testing.T, p *apptest.Process, sinks []string, after func()) {
 		}
 	}
 	p.Start()
-	after()
-	missing := accepted.missing(p.Endpoint, sinks...)
+	if c.after != nil {
+		c.after()
+	}
+	missing := accepted.missing(p.Endpoint, c.sinks...)
 	for deadline := time.Now().Add(5 * time.Minute); len(missing) > 0 && time.Now().Before(deadline); {
 		<-time.After(200 * time.Millisecond)
-		missing = accepted.missing(p.Endpoint, sinks...)
+		missing = accepted.missing(p.Endpoint, c.sinks...)
 	}
 	delivered, duplicates := 0, 0
 	for _, n := range p.Endpoint.Accepted() {
@@ -140,7 +196,7 @@ func crashLoop(t *testing.T, p *apptest.Process, sinks []string, after func()) {
 		duplicates += n - 1
 	}
 	t.Logf("rounds %d, accepted %d mails × %d sinks, delivered %d, duplicates under the same id %d, lost %d",
-		rounds, accepted.count(), len(sinks), delivered, duplicates, len(missing))
+		c.rounds, accepted.count(), len(c.sinks), delivered, duplicates, len(missing))
 	if len(missing) > 0 {
 		t.Errorf("lost: %v\n%s", missing[:min(10, len(missing))], p.Log())
 	}

@@ -119,7 +119,12 @@ func TestNothingCommittedIsLostByKill(t *testing.T) {
 		t.Fatalf("only %d messages committed: the test proves nothing", len(committed))
 	}
 
-	recovered, again, lost := comeOut(t, mustOpen(t, embedded(t, dir)), committed, settled)
+	q := mustOpen(t, embedded(t, dir))
+	recovered, again, lost := comeOut(t, q, committed, settled)
+	tidy(t, q)
+	if keys := headless(t, q); len(keys) > 0 {
+		t.Errorf("parts without a head: %v", keys)
+	}
 	for _, id := range lost {
 		t.Errorf("message %s was committed and never came out", id)
 	}

@@ -17,10 +17,10 @@ type metrics struct {
 
 	up, mailWaiting, deadLetters, storageUsed, storageFree, storageLimit, oldestMail, oldestDelivery, ageAlarm prometheus.Gauge
 
-	deliveries                          *prometheus.GaugeVec
-	commits                             *prometheus.HistogramVec
-	settled, refusals, purged           *prometheus.CounterVec
-	buried, rebuilds, unlogged, repeats prometheus.Counter
+	deliveries                                   *prometheus.GaugeVec
+	commits                                      *prometheus.HistogramVec
+	settled, refusals, purged                    *prometheus.CounterVec
+	buried, rebuilds, unlogged, repeats, orphans prometheus.Counter
 }
 
 func newMetrics(q *Queue) (*metrics, error) {
@@ -48,6 +48,7 @@ func newMetrics(q *Queue) (*metrics, error) {
 	m.unlogged = counter("deliveries_unrecorded_total", "Deliveries that succeeded and are not in the list of those: the queue did not take the record in time.").WithLabelValues()
 	m.repeats = counter("repeats_total", "Messages that were taken before, and were answered with the first one's id.").WithLabelValues()
 	m.rebuilds = counter("rebuilds_total", "Times that the embedded server was started anew.").WithLabelValues()
+	m.orphans = counter("orphans_total", "Messages in parts that never became whole, after a crash for one, and whose parts were removed.").WithLabelValues()
 	m.settled = counter("settled_total", "Messages and deliveries settled, by outcome.", "what", "outcome")
 	m.refusals = counter("refused_total", "Messages not admitted or not committed, by reason.", "reason")
 	m.purged = counter("purged_total", "Stored pieces of settled messages that were removed, by reason.", "reason")

@@ -107,6 +107,10 @@ func powerCut(t *testing.T, durability, disk, at string) (acked, lost int) {
 	unmount = mount(t, copied, at+"-after")
 	q := mustOpen(t, embedded(t, filepath.Join(at+"-after", "queue")))
 	_, _, ids := comeOut(t, q, committed, settled)
+	tidy(t, q)
+	if keys := headless(t, q); durability == DurabilityFsync && len(keys) > 0 {
+		t.Errorf("parts without a head: %v", keys)
+	}
 	if used, _, _ := q.room(); used > powerCutFull {
 		emptyMail(t, q)
 	}

@@ -36,6 +36,18 @@ func (ws *writers) all() []*Writer {
 	return all
 }
 
+// has reports whether a message of that key is under way.
+func (ws *writers) has(key string) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.set {
+		if token(w.key) == key {
+			return true
+		}
+	}
+	return false
+}
+
 // crowded reports whether more than half of Config.InFlight would be used with n bytes more: memory is then for
 // those who send, not for those who hold.
 func (q *Queue) crowded(n int64) bool { return q.inFlightBytes.Load()+n > q.cfg.InFlight/2 }

@@ -29,11 +29,15 @@ const (
 )
 
 // Subjects. A mail stream has the heads that wait to be processed (in), heads kept for deliveries only (kept), and the
-// parts of large messages. A delivery stream has deliveries that are due and, as scheduled messages, those for later.
+// parts of large messages, with a note (open) from before the first part until the head is stored. A delivery stream has deliveries that are due and, as scheduled messages, those for later.
 func mailIn(shard int) string   { return fmt.Sprintf("mxhook.mail.%d.in", shard) }
 func mailKept(shard int) string { return fmt.Sprintf("mxhook.mail.%d.kept", shard) }
 func mailPart(shard int, key string) string {
 	return fmt.Sprintf("mxhook.mail.%d.part.%s", shard, token(key))
+}
+
+func mailOpen(shard int, key string) string {
+	return fmt.Sprintf("mxhook.mail.%d.open.%s", shard, token(key))
 }
 
 func deliveryDue(shard int, sink, id string) string {
@@ -115,7 +119,7 @@ func (q *Queue) mailConfig(shard int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        streamName(mailPrefix, shard),
 		Description: "mxhook: messages, with their parts",
-		Subjects:    []string{mailIn(shard), mailKept(shard), fmt.Sprintf("mxhook.mail.%d.part.*", shard)},
+		Subjects:    []string{mailIn(shard), mailKept(shard), fmt.Sprintf("mxhook.mail.%d.part.*", shard), fmt.Sprintf("mxhook.mail.%d.open.*", shard)},
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Discard:     jetstream.DiscardNew,

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// sweepEvery is how often the janitor looks for what crashes left among the dead letters.
+	// sweepEvery is how often the janitor looks for what crashes left.
 	sweepEvery = time.Hour
 	// leftoverAge is how old that has to be: a burial stores the octets first and the letter then.
 	leftoverAge = time.Hour
@@ -21,8 +21,8 @@ const (
 	aloneAge = 7 * 24 * time.Hour
 )
 
-// sweep removes what crashes left among the dead letters: octets without a letter, and notes about messages that were
-// handled alone. What is there it learns from what the server has in memory, not from reading.
+// sweep removes what crashes left: parts of messages that never became whole and, among the dead letters, octets without
+// a letter and notes about messages that were handled alone. What is there it learns from what the server has in memory, not from reading.
 func (q *Queue) sweep(ctx context.Context, l *link) error {
 	now := q.cfg.Now()
 	if now.Before(q.sweepNext) {
@@ -53,7 +53,7 @@ func (q *Queue) sweep(ctx context.Context, l *link) error {
 	for subject := range alone {
 		errs = append(errs, removeOlder(ctx, l, subject, subject, now.Add(-aloneAge)))
 	}
-	return errors.Join(append(errs, err)...)
+	return errors.Join(append(errs, err, q.sweepOrphans(ctx, l))...)
 }
 
 func deadSubjects(ctx context.Context, l *link, rest string) (map[string]uint64, error) {

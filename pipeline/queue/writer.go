@@ -61,6 +61,8 @@ type Writer struct {
 	done  int   // parts before this index are not under way
 	err   error // the first failure; nothing works after it
 	ended bool
+	// unsure is set when the head was sent and nobody knows whether it is stored.
+	unsure bool
 }
 
 // part is a part under way; seq and err are set when done is closed.
@@ -154,7 +156,8 @@ func (w *Writer) commit(ctx context.Context) (*jetstream.PubAck, error) {
 	case w.err != nil || refused(err):
 		w.finish(true)
 	default:
-		w.finish(false) // the head may be there
+		w.unsure = true // the head may be there
+		w.finish(false)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("commit message: %w", err)
@@ -226,18 +229,26 @@ func (w *Writer) finish(purge bool) {
 	w.waitParts(0)
 	w.release(cap(w.buf))
 	w.buf = nil
-	if !purge || len(w.parts) == 0 {
-		return
+	switch {
+	case len(w.parts) == 0:
+	case purge:
+		w.purge("*", "remove the parts of an aborted message")
+	case !w.unsure:
+		w.purge("open", "remove the note about a message under way")
 	}
+}
+
+// purge removes what the stream has of the message: its note (open), or that and its parts (*).
+func (w *Writer) purge(kind, what string) {
 	// The transaction's context may have ended; what stays behind goes with the janitor.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), purgeWait)
 	defer cancel()
 	l, err := w.q.current()
 	if err == nil {
-		err = l.mail()[w.shard].Purge(ctx, jetstream.WithPurgeSubject(mailPart(w.shard, w.key)))
+		err = l.mail()[w.shard].Purge(ctx, jetstream.WithPurgeSubject(fmt.Sprintf("mxhook.mail.%d.%s.%s", w.shard, kind, token(w.key))))
 	}
 	if err != nil && !errors.Is(err, errClosed) {
-		w.q.cfg.Log.Warn("remove the parts of an aborted message", "message", w.env.ID, "error", err)
+		w.q.cfg.Log.Warn(what, "message", w.env.ID, "error", err)
 	}
 }
 
@@ -333,16 +344,27 @@ func (w *Writer) release(n int) {
 	}
 }
 
-// send starts to store the buffer as the next part; the room of the buffer comes back when that is done.
+// send starts to store the buffer as the next part; the room of the buffer comes back when that is done. Before the first
+// part there is a note, by which the janitor finds the parts of a message that never gets its head.
 func (w *Writer) send() {
+	if len(w.parts) == 0 && w.err == nil {
+		if _, err := w.q.publish(w.ctx, mailOpen(w.shard, w.key), token(w.key)+".open", nil, nil); err != nil {
+			w.fail(err)
+		}
+	}
 	body := w.buf
 	w.buf = nil
 	p := &part{done: make(chan struct{}), size: len(body)}
 	id := fmt.Sprintf("%s.%d", token(w.key), len(w.parts))
 	w.parts = append(w.parts, p)
+	failed := w.err
 	go func() {
 		defer close(p.done)
 		defer w.release(cap(body))
+		if failed != nil {
+			p.err = failed
+			return
+		}
 		ack, err := w.q.publish(w.ctx, mailPart(w.shard, w.key), id, nil, body)
 		if err != nil {
 			p.err = err
