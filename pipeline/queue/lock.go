@@ -18,8 +18,15 @@ func lockDir(dir string) (io.Closer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make queue directory: %w", err)
 	}
+	return lockFile(dir, os.O_CREATE)
+}
+
+// lockAgain is lockDir for a store that is there: a directory without one is that of a volume that is not mounted.
+func lockAgain(dir string) (io.Closer, error) { return lockFile(dir, 0) }
+
+func lockFile(dir string, create int) (io.Closer, error) {
 	name := filepath.Join(dir, "queue.lock")
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|create, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}

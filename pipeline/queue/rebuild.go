@@ -24,7 +24,7 @@ func (q *Queue) reportBroken(reason string) {
 
 // rebuild replaces the embedded server when it can no longer write (disk full, I/O error): it stays up then without
 // answering, and only a new server on the same store recovers. Until then the queue is down: nothing is admitted, and
-// what was handed out comes back.
+// what was handed out comes back. It also has no file open, so that the volume can be unmounted, repaired and mounted.
 func (q *Queue) rebuild() {
 	for {
 		var reason string
@@ -43,6 +43,7 @@ func (q *Queue) rebuild() {
 		if err := old.shut(context.Background()); err != nil {
 			q.cfg.Log.Error("stop the queue's server", "error", err)
 		}
+		q.lock.Close() //nolint:errcheck // on a broken volume it may fail, and the lock is gone all the same
 		q.comeBack()
 	}
 }
@@ -54,11 +55,18 @@ func (q *Queue) comeBack() {
 			q.cfg.Log.Error("the volume is full: the queue waits for room", "free", free, "needed", rebuildRoom, "error", err)
 			continue
 		}
+		lock, err := lockAgain(q.cfg.Dir)
+		if err != nil {
+			q.cfg.Log.Error("the volume of the queue cannot be used: it waits until it can", "error", err)
+			continue
+		}
 		l, err := q.connectFor(recoverFor)
 		if err != nil {
 			q.cfg.Log.Error("the queue's server did not come back", "error", err)
+			lock.Close() //nolint:errcheck // it is taken again
 			continue
 		}
+		q.lock = lock
 		select { // what the old server said
 		case <-q.broken:
 		default:

@@ -26,7 +26,8 @@ func (l *serverLog) Errorf(format string, v ...any) {
 	line := l.line(format, v)
 	l.log.Error(line)
 	if low := strings.ToLower(line); strings.Contains(low, "critical write error") ||
-		strings.Contains(low, "no space left") || strings.Contains(low, "jetstream out of") {
+		strings.Contains(low, "no space left") || strings.Contains(low, "jetstream out of") ||
+		strings.Contains(low, "read-only file system") || strings.Contains(low, "input/output error") {
 		l.broken(line)
 	}
 }
