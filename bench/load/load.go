@@ -212,7 +212,8 @@ func (s *session) send(ctx context.Context, o Options, mail []byte) (string, err
 			return "", err
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Now()) })
+	conn := s.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	s.sent++
 	_ = s.conn.SetDeadline(time.Now().Add(silence))

@@ -180,6 +180,9 @@ func (c crashes) loop(t *testing.T) {
 		if err := <-ended; err == nil {
 			t.Fatalf("round %d: the load ended before the kill", round)
 		}
+		if round%10 == 9 {
+			t.Logf("%d kills, %d mails accepted", round+1, accepted.count())
+		}
 	}
 	p.Start()
 	if c.after != nil {

@@ -140,6 +140,9 @@ func (c Config) withDefaults() Config {
 // older than it, by up to MaxTransaction, and clocks differ.
 func (c Config) spare() time.Duration { return c.MaxTransaction + c.MaxTransaction/3 }
 
+// foundWithin is how long after the time in its id a message is stored at the latest.
+func (c Config) foundWithin() time.Duration { return c.MaxTransaction + 2*clockSkew }
+
 func setDefault[T comparable](p *T, v T) {
 	var zero T
 	if *p == zero {

@@ -16,8 +16,6 @@ import (
 const (
 	// maxList bounds what one list returns; defaultList is what it returns when nothing is said.
 	maxList, defaultList = 1000, 100
-	// foundWithin is how long after the time in its id a message is stored at the latest.
-	foundWithin = maxTransaction + 2*clockSkew
 )
 
 func listLimit(n int) int {
@@ -113,7 +111,7 @@ func (q *Queue) findMessage(ctx context.Context, id string) (*stored, time.Time,
 	}
 	since, until := time.Time{}, time.Time{}
 	if t := mailTime(id); !t.IsZero() {
-		since, until = t.Add(-clockSkew), t.Add(foundWithin)
+		since, until = t.Add(-clockSkew), t.Add(q.cfg.foundWithin())
 	}
 	mail := l.mail()
 	first := shardOf(id, q.shards)

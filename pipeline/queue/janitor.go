@@ -32,6 +32,7 @@ func (q *Queue) watch() {
 		q.flushStalled()
 		err := q.look(ctx)
 		q.tellStorage()
+		q.moveOn(err)
 		return err
 	})
 }

@@ -50,6 +50,14 @@ const serverLimit = 1 << 62
 // stopWait bounds the stop of a server that did not come up.
 const stopWait = 30 * time.Second
 
+const (
+	// pingEvery and pingsLost find a server that is gone without a word within some seconds.
+	pingEvery = 2 * time.Second
+	pingsLost = 2
+	// lostLooks is the number of looks in a row that an external server may fail before another one is tried.
+	lostLooks = 3
+)
+
 // errDown says that there is no working queue just now.
 var errDown = errors.New("queue is down")
 
@@ -107,6 +115,7 @@ func (q *Queue) dial(ctx context.Context, l *link) error {
 		opts = append(opts, nats.InProcessServer(srv))
 	} else {
 		url = q.cfg.URL
+		opts = append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsLost))
 		more, err := q.externalOptions()
 		if err != nil {
 			return err
@@ -285,5 +294,25 @@ func (l *link) shut(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("stop embedded server: %w", ctx.Err())
+	}
+}
+
+// moveOn leaves, after some looks in a row that failed, an external server for another one of the cluster: one that is
+// cut off from the others keeps its connections and answers nothing of use.
+func (q *Queue) moveOn(err error) {
+	l := q.link.Load()
+	if err == nil || q.cfg.URL == "" || l == nil || !l.ctl.IsConnected() {
+		q.lostLooks = 0
+		return
+	}
+	if q.lostLooks++; q.lostLooks < lostLooks {
+		return
+	}
+	q.lostLooks = 0
+	q.cfg.Log.Warn("the queue's server does not answer; another one of its cluster is tried", "server", l.ctl.ConnectedServerName(), "error", err)
+	for _, nc := range []*nats.Conn{l.in, l.ctl} {
+		if err := nc.ForceReconnect(); err != nil {
+			q.cfg.Log.Warn("leave a server", "error", err)
+		}
 	}
 }

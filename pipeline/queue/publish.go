@@ -16,6 +16,9 @@ const (
 	// publishTries and Config.tryFor bound one publish to 30 s, after a wait of 10 s for a queue that is down.
 	publishTries = 3
 	retryPause   = 250 * time.Millisecond
+	// remoteTries is how many tries an external server gets in the time of one: a cluster that has lost the leader of a
+	// stream never answers what was sent to it, and has another one after some seconds.
+	remoteTries = 4
 	// brokenAfter is the number of publishes in a row that the embedded server may leave unanswered.
 	brokenAfter = 3
 
@@ -42,9 +45,13 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 	var err error
 	unsure := false
 	down := time.Now().Add(q.cfg.tryFor)
-	for try := 0; try < publishTries; {
+	tries, tryFor := publishTries, q.cfg.tryFor
+	if q.cfg.URL != "" {
+		tries, tryFor = remoteTries*publishTries, tryFor/remoteTries
+	}
+	for try := 0; try < tries; {
 		var ack *jetstream.PubAck
-		if ack, err = q.publishOnce(ctx, msg); err == nil {
+		if ack, err = q.publishOnce(ctx, msg, tryFor); err == nil {
 			q.unanswered.Store(0)
 			q.sinceLook.Add(int64(len(body)))
 			return ack, nil
@@ -64,12 +71,12 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 	return nil, &faultError{storageError(err), unsure}
 }
 
-func (q *Queue) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+func (q *Queue) publishOnce(ctx context.Context, msg *nats.Msg, tryFor time.Duration) (*jetstream.PubAck, error) {
 	l, err := q.current()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, q.cfg.tryFor)
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
 	stop := context.AfterFunc(l.gone, cancel)
 	defer stop()

@@ -28,6 +28,7 @@ type Queue struct {
 
 	link       atomic.Pointer[link]
 	broken     chan string
+	lostLooks  int // of watch alone
 	unanswered atomic.Int64
 
 	// inFlight bounds octets on their way in, memory those that handlers hold.

@@ -17,6 +17,8 @@ const (
 	maxFetch = 64
 	// fetchBytes bounds what one pull request brings into memory.
 	fetchBytes = 4 * mib
+	// maxRemoteFetch does that with an external server, with messages of up to 1 MB: see fetchFrom.
+	maxRemoteFetch = 8
 	// fetchPause follows a pull that failed; it doubles up to maxFetchPause.
 	fetchPause    = 250 * time.Millisecond
 	maxFetchPause = 10 * time.Second
@@ -157,7 +159,7 @@ func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, bat
 			}
 			return err
 		}
-		msgs, err := c.Fetch(n, jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
+		msgs, err := q.fetchFrom(c, n)
 		if err != nil {
 			return err
 		}
@@ -171,6 +173,16 @@ func (q *Queue) pullFrom(ctx context.Context, l *link, c jetstream.Consumer, bat
 		}
 	}
 	return nil
+}
+
+// fetchFrom asks for n messages. A request that has a bound in bytes ends, when it is filled, with a status message,
+// which a replicated consumer sends before the last message: the client would take it for the end, and the message would
+// come back only after ack_wait.
+func (q *Queue) fetchFrom(c jetstream.Consumer, n int) (jetstream.MessageBatch, error) {
+	if q.cfg.URL != "" {
+		return c.Fetch(min(n, maxRemoteFetch), jetstream.FetchMaxWait(q.cfg.pullFor))
+	}
+	return c.Fetch(n, jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
 }
 
 // keepAlive tells the server, until the returned function is called, that a message is being worked on, so that it is

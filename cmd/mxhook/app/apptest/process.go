@@ -86,8 +86,8 @@ func (p *Process) Start() {
 	case <-ready:
 	case <-p.exited:
 		p.t.Fatalf("mxhook ended before it was ready:\n%s", p.Log())
-	case <-time.After(time.Minute):
-		p.t.Fatalf("mxhook is not ready after a minute:\n%s", p.Log())
+	case <-time.After(3 * time.Minute):
+		p.t.Fatalf("mxhook is not ready after three minutes:\n%s", p.Log())
 	}
 }
 
