@@ -57,18 +57,28 @@ func (q *Queue) sweepNotes(ctx context.Context, s jetstream.Stream, k int) (orph
 		return 0, err
 	}
 	for key := range left {
-		kind := "*" // the note and the parts
+		kinds := []string{"part", "open"} // the note last: without it nobody finds the parts
 		if whole[key] {
-			kind = "open"
+			kinds = kinds[1:]
 		}
-		if err := s.Purge(ctx, jetstream.WithPurgeSubject(fmt.Sprintf("mxhook.mail.%d.%s.%s", k, kind, key))); err != nil {
-			return orphans, fmt.Errorf("remove what is left of a message under way: %w", err)
+		if err := purgeLarge(ctx, s, k, key, kinds...); err != nil {
+			return orphans, err
 		}
 		if !whole[key] {
 			orphans++
 		}
 	}
 	return orphans, nil
+}
+
+// purgeLarge removes what a stream has of a large message: its parts (part), its note (open), in that order.
+func purgeLarge(ctx context.Context, s jetstream.Stream, k int, key string, kinds ...string) error {
+	for _, kind := range kinds {
+		if err := s.Purge(ctx, jetstream.WithPurgeSubject(fmt.Sprintf("mxhook.mail.%d.%s.%s", k, kind, key))); err != nil {
+			return fmt.Errorf("remove what is left of a message under way: %w", err)
+		}
+	}
+	return nil
 }
 
 // abandoned returns the sequence of a note whose writer has ended, and 0 for one whose message may yet get its head: from

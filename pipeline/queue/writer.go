@@ -232,20 +232,20 @@ func (w *Writer) finish(purge bool) {
 	switch {
 	case len(w.parts) == 0:
 	case purge:
-		w.purge("*", "remove the parts of an aborted message")
+		w.purge("remove the parts of an aborted message", "part", "open")
 	case !w.unsure:
-		w.purge("open", "remove the note about a message under way")
+		w.purge("remove the note about a message under way", "open")
 	}
 }
 
-// purge removes what the stream has of the message: its note (open), or that and its parts (*).
-func (w *Writer) purge(kind, what string) {
+// purge removes what the stream has of the message: its parts (part), its note (open).
+func (w *Writer) purge(what string, kinds ...string) {
 	// The transaction's context may have ended; what stays behind goes with the janitor.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), purgeWait)
 	defer cancel()
 	l, err := w.q.current()
 	if err == nil {
-		err = l.mail()[w.shard].Purge(ctx, jetstream.WithPurgeSubject(fmt.Sprintf("mxhook.mail.%d.%s.%s", w.shard, kind, token(w.key))))
+		err = purgeLarge(ctx, l.mail()[w.shard], w.shard, token(w.key), kinds...)
 	}
 	if err != nil && !errors.Is(err, errClosed) {
 		w.q.cfg.Log.Warn(what, "message", w.env.ID, "error", err)
