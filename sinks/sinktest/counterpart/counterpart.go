@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,16 +64,33 @@ func (s *server) Kill() {
 		return
 	}
 	pid := s.cmd.Process.Pid
-	// PostgreSQL's have a session of their own, and would finish what they are at.
+	// PostgreSQL's have a session of their own, and would finish what they are at. Stopped, the parent starts no more.
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for _, child := range strings.Fields(string(text)) {
+	children := strings.Fields(string(text))
+	for _, child := range children {
 		if n, err := strconv.Atoi(child); err == nil {
 			_ = syscall.Kill(n, syscall.SIGKILL)
 		}
 	}
 	_ = s.cmd.Wait()
 	s.cmd = nil
+	// A child that is still dying holds the shared memory that the next server refuses to start beside.
+	deadline := time.Now().Add(30 * time.Second)
+	for slices.ContainsFunc(children, alive) {
+		if time.Now().After(deadline) {
+			s.t.Errorf("processes %v outlive SIGKILL", children)
+			return
+		}
+		time.Sleep(5 * time.Millisecond) // between two looks at the condition
+	}
+}
+
+// alive reports that a process has not ended, whether or not its parent has taken notice.
+func alive(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !strings.Contains(string(stat), ") Z ") && !strings.Contains(string(stat), ") X ")
 }
 
 // Restart starts the program again on the same address with what it had stored.
