@@ -111,7 +111,7 @@ func run(ctx context.Context, o options) error {
 	}
 	_ = dead.Close()
 	b.config = fmt.Sprintf(config, o.dir, dead.Addr(), b.healthy.Addr(), o.retry, o.durability)
-	if b.server, err = server.Start(b.bin, o.dir, b.config); err != nil {
+	if err := b.start(); err != nil {
 		return err
 	}
 	defer func() { b.server.Kill() }()
@@ -141,6 +141,15 @@ func run(ctx context.Context, o options) error {
 	}
 	fmt.Printf("missing at the healthy sink: %d of %d\n", b.healthy.Missing("healthy", &b.probes), b.probes.Count())
 	return nil
+}
+
+// start starts mxhook over what the data directory has.
+func (b *bench) start() error {
+	s, err := server.Start(b.bin, b.dir, b.config)
+	if err == nil {
+		b.server = s
+	}
+	return err
 }
 
 // fill sends mail for the dead sink until that many wait, and returns the rate of it.
@@ -207,8 +216,7 @@ func (b *bench) restarts(ctx context.Context) error {
 		} else {
 			took = b.server.Stop()
 		}
-		var err error
-		if b.server, err = server.Start(b.bin, b.dir, b.config); err != nil {
+		if err := b.start(); err != nil {
 			return err
 		}
 		s, err := b.server.Sample()

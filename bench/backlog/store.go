@@ -14,7 +14,6 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"mxhook/bench/server"
 	"mxhook/pipeline"
 	"mxhook/pipeline/queue"
 )
@@ -36,7 +35,7 @@ func (b *bench) fillStore(ctx context.Context, n int) (rate float64, err error) 
 		return 0, err
 	}
 	rate = float64(want) / time.Since(began).Seconds()
-	if b.server, err = server.Start(b.bin, b.dir, b.config); err != nil {
+	if err := b.start(); err != nil {
 		return 0, err
 	}
 	fmt.Printf("started over %d waiting deliveries in %s\n", n, b.server.Ready.Round(time.Millisecond))

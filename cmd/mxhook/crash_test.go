@@ -189,9 +189,11 @@ func (c crashes) loop(t *testing.T) {
 		c.after()
 	}
 	missing := accepted.missing(p.Endpoint, c.sinks...)
-	for deadline := time.Now().Add(5 * time.Minute); len(missing) > 0 && time.Now().Before(deadline); {
+	for last, fewest := time.Now(), len(missing); len(missing) > 0 && time.Since(last) < 2*time.Minute; {
 		<-time.After(200 * time.Millisecond)
-		missing = accepted.missing(p.Endpoint, c.sinks...)
+		if missing = accepted.missing(p.Endpoint, c.sinks...); len(missing) < fewest {
+			last, fewest = time.Now(), len(missing)
+		}
 	}
 	delivered, duplicates := 0, 0
 	for _, n := range p.Endpoint.Accepted() {

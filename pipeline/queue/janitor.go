@@ -28,7 +28,11 @@ const (
 
 // watch looks at storage and at stalled writers until the queue is closed.
 func (q *Queue) watch() {
-	q.every(q.cfg.watchEvery, "look at storage", q.cfg.tryFor, func(ctx context.Context) error {
+	bound := q.cfg.tryFor
+	if q.cfg.URL != "" {
+		bound /= remoteTries
+	}
+	q.every(q.cfg.watchEvery, "look at storage", bound, func(ctx context.Context) error {
 		q.flushStalled()
 		err := q.look(ctx)
 		q.tellStorage()

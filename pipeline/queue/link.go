@@ -55,7 +55,11 @@ const (
 	pingEvery = 2 * time.Second
 	pingsLost = 2
 	// lostLooks is the number of looks in a row that an external server may fail before another one is tried.
-	lostLooks = 3
+	lostLooks = 2
+	// startPatience bounds the time in which a cluster that does not answer is tried again at the start.
+	startPatience = 2 * time.Minute
+	// errUnavailable is the code of a cluster that has no leader just now.
+	errUnavailable = 10008
 )
 
 // errDown says that there is no working queue just now.
@@ -93,6 +97,28 @@ func (q *Queue) connect(ctx context.Context) (*link, error) {
 		return nil, errors.Join(err, l.shut(ctx))
 	}
 	return l, nil
+}
+
+// connectPatiently is connect, again and again for a while when an external cluster does not answer in time: it may be
+// choosing its leaders.
+func (q *Queue) connectPatiently(ctx context.Context) (*link, error) {
+	for start := time.Now(); ; {
+		l, err := q.connect(ctx)
+		if err == nil || q.cfg.URL == "" || !unanswered(err) || time.Since(start) > startPatience || ctx.Err() != nil {
+			return l, err
+		}
+		q.cfg.Log.Warn("the queue's cluster does not answer; it is tried again", "error", err)
+		if sleep(ctx, rebuildPause) != nil {
+			return nil, err
+		}
+	}
+}
+
+// unanswered reports whether an error of a request says no more than that nobody answers just now.
+func unanswered(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
+		errors.As(err, &api) && api.ErrorCode == errUnavailable
 }
 
 func (q *Queue) dial(ctx context.Context, l *link) error {

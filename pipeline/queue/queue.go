@@ -129,7 +129,7 @@ func (q *Queue) open(ctx context.Context) (err error) {
 	if q.metrics, err = newMetrics(q); err != nil {
 		return err
 	}
-	l, err := q.connect(ctx)
+	l, err := q.connectPatiently(ctx)
 	if err != nil {
 		q.metrics.unregister()
 		return err
