@@ -66,7 +66,8 @@ func ownMounts(t *testing.T) bool {
 // persistent are senders that repeat what was not accepted, as mail servers do, and count the replies.
 type persistent struct {
 	accepted ledger
-	// temporary are replies 451 and 452, others all other refusals, broken sessions without a reply.
+	// temporary are replies 451 and 452, others all other refusals, broken sessions that ended, with 421 or
+	// without a reply.
 	temporary, others, broken atomic.Int64
 	mu                        sync.Mutex
 	wrong                     map[string]int
@@ -105,7 +106,7 @@ func (p *persistent) once(addr string, mail apptest.Mail) bool {
 	}
 	var reply *smtp.SMTPError
 	switch {
-	case !errors.As(err, &reply):
+	case !errors.As(err, &reply), reply.Code == 421: // a shutdown
 		p.broken.Add(1)
 	case reply.Code == 451 || reply.Code == 452:
 		p.temporary.Add(1)
@@ -126,7 +127,7 @@ func (p *persistent) settled(t *testing.T, e *apptest.Endpoint, sinks ...string)
 		<-time.After(200 * time.Millisecond)
 		missing = p.accepted.missing(e, sinks...)
 	}
-	t.Logf("accepted %d, refused with 451 or 452 %d, with anything else %d, sessions without a reply %d, lost %d",
+	t.Logf("accepted %d, refused with 451 or 452 %d, with anything else %d, sessions that ended %d, lost %d",
 		p.accepted.count(), p.temporary.Load(), p.others.Load(), p.broken.Load(), len(missing))
 	if len(missing) > 0 {
 		t.Errorf("lost: %v", missing[:min(10, len(missing))])
