@@ -258,22 +258,7 @@ func (b *Board) beat(ctx context.Context) {
 		b.q.cfg.Log.Warn("tell the other workers that this one lives", "error", err)
 		return
 	}
-	b.mu.Lock()
-	b.beaten = before
-	if b.joined.IsZero() {
-		b.joined = time.Now()
-		time.AfterFunc(joinFor, func() { b.mu.Lock(); defer b.mu.Unlock(); b.notify() })
-	}
-	var dead []string
-	for id, at := range b.workers {
-		if before.Sub(at) > liveFor {
-			dead = append(dead, id)
-		}
-	}
-	if len(dead) > 0 {
-		b.notify()
-	}
-	b.mu.Unlock()
+	dead := b.heard(before)
 	for _, id := range dead {
 		b.q.cfg.Log.Warn("a worker was not heard of; the others take its share of the sinks", "worker", id, "for", liveFor)
 		if err := l.state.Purge(ctx, keyWorker+id, jetstream.PurgeTTL(time.Hour)); err == nil {
@@ -282,6 +267,31 @@ func (b *Board) beat(ctx context.Context) {
 			b.mu.Unlock()
 		}
 	}
+}
+
+// heard notes that the others have been told at that time that we live, and returns the workers that are dead.
+func (b *Board) heard(at time.Time) (dead []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at.Sub(b.beaten) > liveFor {
+		// The first time, or the first after a while without the queue: nobody was heard in it, and what is known of the others
+		// is as old. They have as long as ever to be heard, and a moment to hear of us.
+		for id := range b.workers {
+			b.workers[id] = at
+		}
+		b.joined = time.Now()
+		time.AfterFunc(joinFor, func() { b.mu.Lock(); defer b.mu.Unlock(); b.notify() })
+	}
+	b.beaten = at
+	for id, last := range b.workers {
+		if id != b.id && at.Sub(last) > liveFor {
+			dead = append(dead, id)
+		}
+	}
+	if len(dead) > 0 {
+		b.notify()
+	}
+	return dead
 }
 
 // part takes this worker from the board, when its last attempt is over.

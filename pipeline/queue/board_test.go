@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mxhook/pipeline"
@@ -201,4 +202,44 @@ func TestExpireGivesUpWhatIsTooOldAndNothingElse(t *testing.T) {
 	if n, err := q.Expire(t.Context(), "box", age); n != 0 || err != nil && !errors.Is(err, pipeline.ErrNotFound) {
 		t.Errorf("a second time: %d, %v", n, err)
 	}
+}
+
+// TestWorkersThatWereWithoutTheQueueComeBack: nobody could be heard for a while. Whoever gets through first must not take
+// the others for dead, and those that wait for a place must hear that there is one.
+func TestWorkersThatWereWithoutTheQueueComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard(&Queue{cfg: Config{URL: "nats://127.0.0.1"}})
+		b.loaded = true
+		b.heard(time.Now())
+		b.workers[b.id], b.workers["0"] = time.Now(), time.Now() // as the watch does
+		time.Sleep(joinFor)
+		if i, n := b.Place(); i != 1 || n != 2 {
+			t.Fatalf("place %d of %d", i, n)
+		}
+		time.Sleep(liveFor)
+		if _, n := b.Place(); n != 0 {
+			t.Fatalf("a place of %d without the queue", n)
+		}
+		changed := b.Changed()
+		if dead := b.heard(time.Now()); len(dead) > 0 {
+			t.Errorf("dead are %v", dead)
+		}
+		if _, n := b.Place(); n != 0 {
+			t.Error("it does not wait until the others know of it")
+		}
+		<-changed
+		if i, n := b.Place(); i != 1 || n != 2 {
+			t.Errorf("afterwards place %d of %d", i, n)
+		}
+		for range 5 { // one of them does not come back
+			time.Sleep(beatEvery)
+			b.workers[b.id] = time.Now()
+			if dead := b.heard(time.Now()); len(dead) > 0 && (len(dead) != 1 || dead[0] != "0") {
+				t.Errorf("dead are %v", dead)
+			}
+		}
+		if i, n := b.Place(); i != 0 || n != 1 {
+			t.Errorf("alone it has place %d of %d", i, n)
+		}
+	})
 }
