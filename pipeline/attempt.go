@@ -133,7 +133,9 @@ func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) e
 	start := a.now()
 	resp, err := deliver(ctx, out, d)
 	took := a.now().Sub(start)
+	some := false // of its recipients have it
 	if rcpts, ok := UndeliveredTo(err); ok && len(rcpts) > 0 {
+		some = len(rcpts) < len(d.Recipients)
 		d.Recipients = rcpts
 	}
 	if err != nil && ctx.Err() != nil {
@@ -142,7 +144,11 @@ func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) e
 	}
 	verdict := a.judge(out, d, resp, err, start, took)
 	a.report(d, resp, err, verdict, took)
-	a.tell(d, t.gate.account(t, out, d, err, false))
+	endpoint := err
+	if some { // it works, and what it has against the others is theirs
+		endpoint = nil
+	}
+	a.tell(d, t.gate.account(t, out, d, endpoint, false))
 	if Disables(err) {
 		a.pause(ctx, d, err)
 	}

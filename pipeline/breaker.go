@@ -33,6 +33,13 @@ func probeDelay(s Schedule, probes int, asked time.Duration) time.Duration {
 	return max(min(d, longest), min(asked, maxAskedDelay))
 }
 
+// probeDue reports whether a probe may start. A time that is further away than any that a worker sets was set by a clock
+// that was wrong.
+func (g *gate) probeDue(b Breaker, out Outlet) bool {
+	left := b.Probe.Sub(g.now())
+	return left <= 0 || left > max(maxAskedDelay, out.Timeout)+probeGrace
+}
+
 // probe makes a turn the probe when the breaker is open. Of all workers one gets it.
 func (g *gate) probe(ctx context.Context, out Outlet, t *Turn) (*Turn, error) {
 	from := g.board.State(g.sink).Breaker
@@ -43,7 +50,7 @@ func (g *gate) probe(ctx context.Context, out Outlet, t *Turn) (*Turn, error) {
 	to.Probe = g.now().Add(out.Timeout + probeGrace).UTC()
 	ctx, cancel := context.WithTimeout(ctx, boardPatience)
 	defer cancel()
-	won := !g.now().Before(from.Probe)
+	won := g.probeDue(from, out)
 	var err error
 	if won {
 		won, err = g.board.SetBreaker(ctx, g.sink, from, to)

@@ -212,3 +212,57 @@ func TestFirstAttemptsWaitInTheQueueWhileTheBreakerIsOpen(t *testing.T) {
 		}
 	})
 }
+
+// A clock that was years ahead when a breaker opened, and is set right then, must not stop its sink for years.
+func TestAProbeOfAClockThatWasWrongIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fleet{board: newLocalBoard(), fail: errors.New("503")}
+		c := f.worker(Outlet{Concurrency: 4, Timeout: time.Second, Schedule: DefaultSchedule()}, 0, 1).Courier("one", nil)
+		ahead := time.Now().AddDate(10, 0, 0)
+		if done, err := f.board.SetBreaker(t.Context(), "one", Breaker{}, Breaker{Since: ahead, Probe: ahead.Add(5 * time.Second)}); !done || err != nil {
+			t.Fatal(done, err)
+		}
+		start := time.Now()
+		for _, want := range []time.Duration{0, 10 * time.Second} {
+			if n, err := c.Ready(t.Context()); n != 1 || err != nil || time.Since(start) != want {
+				t.Fatalf("ready for %d after %v, %v; want 1 after %v", n, time.Since(start), err, want)
+			}
+			_ = courierDelivers(t, c, delivery(1))
+		}
+		if len(f.attempts) != 2 {
+			t.Errorf("%d attempts", len(f.attempts))
+		}
+	})
+}
+
+// A server that takes a mail for some recipients works: those whose mailbox is full do not stop it for all.
+func TestRecipientsThatAreLeftDoNotOpenTheBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fleet{board: newLocalBoard(), fail: Undelivered(errors.New("452 mailbox full"), []Recipient{{Address: "full@example.com"}})}
+		c := f.worker(Outlet{Concurrency: 4, Schedule: DefaultSchedule()}, 0, 1).Courier("one", nil)
+		attempt := func(i int, rcpts ...string) {
+			d := delivery(i)
+			for _, r := range rcpts {
+				d.Recipients = append(d.Recipients, Recipient{Address: r})
+			}
+			_ = courierDelivers(t, c, d)
+		}
+		for i := range 2 * breakerFailures {
+			attempt(i, "full@example.com", "ann@example.com")
+		}
+		if f.board.State("one").Breaker.Open() {
+			t.Fatal("it opened, and every mail was taken for somebody")
+		}
+		for i := range breakerFailures {
+			attempt(100+i, "full@example.com")
+		}
+		if !f.board.State("one").Breaker.Open() {
+			t.Fatal("it did not open, and nobody got anything")
+		}
+		time.Sleep(time.Minute)
+		attempt(200, "full@example.com", "ann@example.com")
+		if f.board.State("one").Breaker.Open() {
+			t.Error("a probe that some got did not close it")
+		}
+	})
+}

@@ -98,13 +98,13 @@ func (g *gate) wake() {
 // look says how many attempts may start now. When none, err says why, and at, unless zero, when it is worth to look again
 // even if nothing changes. g.mu is held.
 func (g *gate) look(out Outlet) (n int, at time.Time, err error) {
-	st, now := g.board.State(g.sink), g.now()
+	st := g.board.State(g.sink)
 	i, workers := g.board.Place()
 	slots := share(max(1, out.Concurrency), g.sink, i, workers)
 	switch {
 	case !st.Pause.Since.IsZero():
 		return 0, time.Time{}, errPaused
-	case st.Breaker.Open() && now.Before(st.Breaker.Probe):
+	case st.Breaker.Open() && !g.probeDue(st.Breaker, out):
 		return 0, st.Breaker.Probe, errOpen
 	case slots == 0:
 		return 0, time.Time{}, errNoShare
@@ -117,7 +117,7 @@ func (g *gate) look(out Outlet) (n int, at time.Time, err error) {
 		if count == 0 {
 			return 0, time.Time{}, errNoShare
 		}
-		free, next := g.window.free(now, count, out.Rate.Per)
+		free, next := g.window.free(g.now(), count, out.Rate.Per)
 		if free == 0 {
 			return 0, next, errPace
 		}
