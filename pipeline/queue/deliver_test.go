@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -304,4 +305,30 @@ func TestDeliveryThatIsNeverAttemptedIsBuriedAfterTheRetention(t *testing.T) {
 	if letter.Delivery.Attempt != 1 || !strings.Contains(letter.Reason, "no such sink") {
 		t.Errorf("attempt %d, reason %q", letter.Delivery.Attempt, letter.Reason)
 	}
+}
+
+// What a sink gave up for good is over, also when it was its own request that was cancelled.
+func TestGivenUpAfterACancelledRequestIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()))
+	d := sampleDelivery(taken(t, q, []byte("x")), "box")
+	enqueue(t, q, pipeline.Deferred{Delivery: d})
+	var calls atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- q.Deliver(ctx, "box", 1, always(func(context.Context, *pipeline.Delivery) error {
+			calls.Add(1)
+			return pipeline.Permanent(fmt.Errorf("given up after 9 attempts; last: %w", context.Canceled))
+		}))
+	}()
+	eventually(t, "it is a dead letter", func() bool {
+		dead, err := q.DeadLetters(t.Context(), DeadFilter{Limit: 10})
+		return err == nil && len(dead) == 1 && dead[0].Delivery.ID == d.ID
+	})
+	cancel()
+	if err := <-ended; err != nil || calls.Load() != 1 {
+		t.Errorf("%d attempts, %v", calls.Load(), err)
+	}
+	expectIdle(t, q)
 }

@@ -152,10 +152,10 @@ func (s *deliverySettlement) settle(ctx context.Context, q *Queue, err error) {
 		s.done(q, "back", s.msg.Nak())
 	case isFault(err):
 		s.wait(q, err)
-	case errors.Is(err, context.Canceled): // a shutdown
-		s.done(q, "back", s.msg.NakWithDelay(q.failureWait(1)))
 	case pipeline.IsPermanent(err):
 		s.bury(q, err)
+	case errors.Is(err, context.Canceled): // a shutdown
+		s.done(q, "back", s.msg.NakWithDelay(q.failureWait(1)))
 	default:
 		s.wait(q, err)
 	}
