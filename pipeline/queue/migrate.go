@@ -50,8 +50,8 @@ type migration struct {
 	there map[string]string
 }
 
-// Migrate copies all that a queue holds to another one: messages with their ids, deliveries that wait, dead letters and the
-// list of what was delivered; not what is remembered of clients. Nobody else may use either queue meanwhile. The source
+// Migrate copies all that a queue holds to another one: messages with their ids, deliveries that wait, dead letters, the
+// list of what was delivered and which sinks are paused; not what is remembered of clients. Nobody else may use either queue meanwhile. The source
 // stays as it is. After an interruption it can be run again, and goes on with what is not there yet. progress, which may
 // be nil, is called now and then.
 func Migrate(ctx context.Context, from, to Config, progress func(Moved)) (moved Moved, err error) {
@@ -87,6 +87,7 @@ func (m *migration) run(ctx context.Context) (err error) {
 		{"move deliveries", m.deliveries},
 		{"move dead letters", m.dead},
 		{"move the list of what was delivered", m.delivered},
+		{"move the pauses of sinks", m.pauses},
 		{"verify", m.verify},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -301,6 +302,26 @@ func (m *migration) delivered(ctx context.Context) error {
 		m.tell(false)
 		return true, nil
 	})
+}
+
+// pauses moves which sinks are paused: deliveries that wait for one must not go out because they have moved. Breakers
+// find out for themselves.
+func (m *migration) pauses(ctx context.Context) error {
+	keys, err := m.from.state.ListKeysFiltered(ctx, keyPause+">")
+	if err != nil {
+		return err
+	}
+	defer keys.Stop() //nolint:errcheck // it ends with its connection otherwise
+	for key := range keys.Keys() {
+		e, err := m.from.state.Get(ctx, key)
+		if err == nil {
+			_, err = m.to.state.Put(ctx, key, e.Value())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	return ctx.Err()
 }
 
 // verify reads every message back and compares counts.

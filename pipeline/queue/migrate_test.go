@@ -32,6 +32,14 @@ func TestMigrationMovesEverythingWithItsIDs(t *testing.T) {
 	deadOne := sampleDelivery(taken(t, src, large), "dead")
 	bury(t, src, deadOne)
 	unsettled := spool(t, src, newEnvelope("last"), large)
+	for _, sink := range []string{"resting.one", "awake"} {
+		if err := src.Board().PauseSink(t.Context(), sink, "maintenance"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := src.Board().ResumeSink(t.Context(), "awake"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := Migrate(t.Context(), fromConfig, toConfig, nil); err == nil {
 		t.Fatal("migrated a queue that is in use")
 	}
@@ -62,6 +70,10 @@ func TestMigrationMovesEverythingWithItsIDs(t *testing.T) {
 	dst := mustOpen(t, func(change ...func(*Config)) (*Queue, error) {
 		return openWith(t, append([]func(*Config){func(c *Config) { c.URL, c.Durability, c.Shards = url, DurabilityFsync, 4 }}, change...))
 	})
+	eventually(t, "a paused sink is still paused", func() bool { return dst.Board().State("resting.one").Pause.Reason == "maintenance" })
+	if p := dst.Board().State("awake").Pause; !p.Since.IsZero() {
+		t.Errorf("a sink that was resumed is paused: %+v", p)
+	}
 	if st := status(t, dst); st.Messages != 1 || st.DeadLetters != 1 || st.Deliveries["box"] != (Waiting{Due: 1, Scheduled: 1}) {
 		t.Errorf("status of the target: %+v", st)
 	}
