@@ -149,7 +149,7 @@ func TestOAuth2TokensAreKeptRenewedAndReplaced(t *testing.T) {
 func TestTokenAnswersAreJudged(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{
-		`200 {"access_token":"t"}`: "",
+		`200 {"access_token":"t"}`:                                        "",
 		`200 {"access_token":"t","token_type":"bearer","expires_in":"9"}`: "",
 		`200 {"access_token":"t","token_type":"mac"}`:                     "only bearer",
 		`200 {"access_token":"a\nb"}`:                                     "no usable access_token",
@@ -340,6 +340,31 @@ func TestProxyIsUsedAndTheTargetIsStillJudged(t *testing.T) {
 	for _, asked := range p.asked {
 		if !strings.HasPrefix(asked, "POST ") || !strings.HasSuffix(asked, " Basic YWxpY2U6b3BlbiBzZXNhbWU=") {
 			t.Errorf("the proxy was asked %q", asked)
+		}
+	}
+}
+
+func TestRedirectThroughAProxyIsJudged(t *testing.T) {
+	t.Parallel()
+	var asked []string // one request after the other
+	through := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		asked = append(asked, r.URL.Host)
+		http.Redirect(w, r, "http://"+map[string]string{"first.example": "second.example"}[r.URL.Host]+r.URL.Path, http.StatusTemporaryRedirect)
+	})
+	for _, to := range []string{"10.1.2.3", "169.254.169.254", "127.0.0.1"} {
+		asked = nil
+		w, err := New(Options{
+			URL: "http://first.example/in", Format: FormatCloudMailin, Proxy: through.URL,
+			Resolver: names{"first.example": "93.184.216.34", "second.example": to},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Deliver(t.Context(), sinktest.Sized(1, 0))
+		w.Close()
+		if !errors.Is(err, ErrInternalAddress) || len(asked) != 1 {
+			t.Errorf("redirect to %s: the proxy was asked for %q, error %v", to, asked, err)
 		}
 	}
 }

@@ -136,6 +136,11 @@ func sendGridHeaders(in *incoming) string {
 			add(string(f.Name), unfold(f.Body))
 		}
 	}
+	decoded := map[string][]string{} // made once: a mail can have millions of fields
+	for _, h := range in.content.Headers {
+		name := strings.ToLower(h.Name)
+		decoded[name] = append(decoded[name], h.Value)
+	}
 	seen := map[string]int{}
 	for f := range pipeline.Fields(in.Message.Raw) {
 		if len(f.Name) == 0 || pipeline.ForgedResults(f, in.envelope.Hostname) {
@@ -148,8 +153,8 @@ func sendGridHeaders(in *incoming) string {
 		n := seen[strings.ToLower(name)]
 		seen[strings.ToLower(name)]++
 		value := unfold(f.Body)
-		if decoded := in.content.HeaderValues(string(f.Name)); !utf8.Valid(f.Body) && n < len(decoded) {
-			value = oneLine(decoded[n])
+		if values := decoded[strings.ToLower(string(f.Name))]; n < len(values) && !utf8.Valid(f.Body) {
+			value = oneLine(values[n])
 		}
 		if serviceVerdict(f.Name) {
 			name = pipeline.ForeignPrefix + name

@@ -152,12 +152,6 @@ func (a *attempt) redact(s string) string {
 func (a *attempt) run(ctx context.Context, d *pipeline.Delivery) (pipeline.Response, error) {
 	var traced context.Context
 	traced, a.progress = watch(ctx, func() { a.metrics.connection(a.name) })
-	if a.check != nil {
-		if err := a.check(ctx, a.target.Hostname()); err != nil {
-			a.metrics.answer(a.name, nil, err)
-			return pipeline.Response{}, a.explain(err)
-		}
-	}
 	req, err := a.request(traced, d)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -229,6 +223,12 @@ func (a *attempt) authorized(ctx context.Context, req *http.Request) (*http.Resp
 
 // send makes one exchange. The error is the attempt's.
 func (a *attempt) send(req *http.Request) (*http.Response, error) {
+	if a.check != nil { // here, so that where a redirect leads to is judged too
+		if err := a.check(req.Context(), req.URL.Hostname()); err != nil {
+			a.metrics.answer(a.name, nil, err)
+			return nil, a.explain(err)
+		}
+	}
 	a.metrics.attempt(a.name, req.ContentLength)
 	resp, err := a.transport.RoundTrip(req)
 	a.metrics.answer(a.name, resp, err)
