@@ -88,6 +88,8 @@ func (r *Relay) begin(conn net.Conn, s *server, policy string) (*session, error)
 	if greeting != "" {
 		conn = &greeted{Conn: conn, greeting: strings.NewReader("220 " + greeting + "\r\n")}
 	}
+	c.replies = &bounded{Conn: conn, left: maxReplies}
+	conn = c.replies
 	c.conn = conn
 	if r.o.LMTP {
 		c.Client = smtp.NewClientLMTP(conn)
@@ -112,6 +114,30 @@ func handshake(conn net.Conn, config *tls.Config) (*tls.Conn, error) {
 		return nil, &tlsError{err}
 	}
 	return c, nil
+}
+
+// maxReplies and more for each recipient bound what a server may say in one transaction, in octets: the client gathers the
+// lines of a reply, however many there are.
+const (
+	maxReplies       = 64 << 10
+	repliesRecipient = 4 << 10
+)
+
+var errTalkative = errors.New("the server's replies are too long")
+
+// bounded is a connection from which no more than left octets are read.
+type bounded struct {
+	net.Conn
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTalkative
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 // startTLS reads the greeting and asks for TLS if the server offers it (RFC 3207). Without an offer the connection is nil.

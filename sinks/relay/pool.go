@@ -12,6 +12,7 @@ import (
 type session struct {
 	*smtp.Client
 	conn      net.Conn
+	replies   *bounded // conn, or what is below it
 	server    *server
 	encrypted bool
 	used      int // transactions before this one

@@ -1,11 +1,13 @@
 package relay
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -226,6 +228,61 @@ func TestServerThatIsAwayIsTransient(t *testing.T) {
 	r := newRelay(t, Options{Address: addr})
 	if _, err := r.Deliver(t.Context(), deliveryTo(plain, "a@example.com")); err == nil || pipeline.IsPermanent(err) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A server is not ours, nor is that of the domain that a bounce goes back to: what it says must end.
+func TestServerThatNeverStopsTalkingIsLeft(t *testing.T) {
+	for name, at := range map[string]string{"greeting": "", "EHLO": "EHLO", "MAIL": "MAIL", "RCPT": "RCPT", "DATA": "DATA"} {
+		for _, policy := range []string{TLSNone, TLSOpportunistic} {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					wg.Go(func() { talk(c, at) })
+				}
+			})
+			r := newRelay(t, Options{Address: l.Addr().String(), TLS: policy})
+			_, err = r.Deliver(t.Context(), deliveryTo("Subject: x\r\n\r\nbody\r\n", "a@example.org"))
+			if err == nil || pipeline.IsPermanent(err) || len(err.Error()) > 4<<10 {
+				t.Errorf("%s, tls %s: %v", name, policy, err)
+			}
+			_ = l.Close()
+			wg.Wait()
+		}
+	}
+}
+
+// talk is a server that answers, and once it has read the command at (or before it reads anything) does not stop.
+func talk(c net.Conn, at string) {
+	defer c.Close()
+	lines := bufio.NewScanner(c)
+	for begun := false; ; begun = true {
+		if begun && !lines.Scan() {
+			return
+		}
+		code := "250"
+		switch {
+		case !begun:
+			code = "220"
+		case strings.HasPrefix(lines.Text(), "DATA"):
+			code = "354"
+		}
+		for at == "" && !begun || begun && at != "" && strings.HasPrefix(lines.Text(), at) {
+			if _, err := io.WriteString(c, strings.Repeat(code+"-and another thing\r\n", 100)); err != nil {
+				return
+			}
+		}
+		if _, err := io.WriteString(c, code+" yes\r\n"); err != nil {
+			return
+		}
 	}
 }
 

@@ -49,6 +49,7 @@ func (r *Relay) send(ctx context.Context, h *hop, m *mail) string {
 // and no recipient is settled.
 func (r *Relay) transaction(ctx context.Context, c *session, h *hop, m *mail) (said string, stale bool) {
 	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
+	c.replies.left = maxReplies + len(h.rcpts)*repliesRecipient
 	said, err := r.speak(c, h, m)
 	if !stop() || broken(err) {
 		c.conn.Close()
