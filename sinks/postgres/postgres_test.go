@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -183,6 +184,52 @@ func TestADeliveryIsInAllTables(t *testing.T) {
 	huge.Message.Content.Text = words.String()
 	if _, err := p.Deliver(t.Context(), huge); err != nil {
 		t.Errorf("a text with more words than an index holds: %v", err)
+	}
+}
+
+// An index or a column of ours must not refuse what a sender may write.
+func TestIndexesTakeWhateverMailSays(t *testing.T) {
+	db := counterpart.StartPostgres(t)
+	p := open(t, db, Options{})
+	random := rand.New(rand.NewPCG(1, 2))
+	many := func(n int, next func(i int) rune) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteRune(next(i))
+		}
+		return b.String()
+	}
+	hex := func(int) rune { return rune("0123456789abcdef"[random.IntN(16)]) }
+	for name, change := range map[string]func(c *pipeline.Content){
+		"author": func(c *pipeline.Content) { c.From = []pipeline.Address{{Address: many(20_000, hex) + "@example.com"}} },
+		"hyphens": func(c *pipeline.Content) { // each word counts as a whole and part by part
+			c.Text = many(300_000, func(i int) rune {
+				switch {
+				case i%40 == 39:
+					return ' '
+				case i%3 == 2:
+					return '-'
+				}
+				return 0x20000 + random.Int32N(40_000)
+			})
+			c.Subject = c.Text
+		},
+		"addresses": func(c *pipeline.Content) {
+			c.Text = many(300_000, func(i int) rune {
+				if i%60 >= 50 {
+					return rune(".example/ "[i%60-50])
+				}
+				return hex(i)
+			})
+		},
+	} {
+		d := sinktest.Delivery("01KAK5ZV3QW8E6T4Y2N0F1RST0." + name)
+		m, c := *d.Message, *d.Message.Content
+		change(&c)
+		m.Content, d.Message = &c, &m
+		if _, err := p.Deliver(t.Context(), d); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -25,11 +25,11 @@ CREATE TABLE {schema}.messages (
   sha256          bytea NOT NULL,        -- of the mail as received
   raw             bytea,                 -- the mail as received; null with omit_raw
   payload         jsonb NOT NULL,        -- as webhooks get it, without octets
-  search          tsvector GENERATED ALWAYS AS (to_tsvector('simple', left(coalesce(subject, ''), 10000) || ' ' || left(coalesce(text, ''), 200000))) STORED
+  search          tsvector GENERATED ALWAYS AS (to_tsvector('simple', left(coalesce(subject, ''), 10000) || ' ' || left(coalesce(text, ''), 100000))) STORED
 );
 CREATE INDEX messages_message_id ON {schema}.messages (message_id);
 CREATE INDEX messages_received_at ON {schema}.messages (received_at);
-CREATE INDEX messages_from_address ON {schema}.messages (from_address);
+CREATE INDEX messages_from_address ON {schema}.messages USING hash (from_address); -- an address may be longer than a B-tree takes
 CREATE INDEX messages_search ON {schema}.messages USING gin (search);
 
 CREATE TABLE {schema}.recipients (

@@ -149,7 +149,7 @@ func TestOAuth2TokensAreKeptRenewedAndReplaced(t *testing.T) {
 func TestTokenAnswersAreJudged(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{
-		`200 {"access_token":"t"}`:                                        "",
+		`200 {"access_token":"t"}`: "",
 		`200 {"access_token":"t","token_type":"bearer","expires_in":"9"}`: "",
 		`200 {"access_token":"t","token_type":"mac"}`:                     "only bearer",
 		`200 {"access_token":"a\nb"}`:                                     "no usable access_token",
