@@ -179,7 +179,12 @@ func (r *Relay) outcome(ctx context.Context, mail *mail, said string) (pipeline.
 		if rc.err == nil {
 			continue
 		}
-		left = append(left, rc.recipients...)
+		for _, recipient := range rc.recipients {
+			// Several forward-paths stand for the same recipients.
+			if !slices.ContainsFunc(left, func(l pipeline.Recipient) bool { return l.Address == recipient.Address }) {
+				left = append(left, recipient)
+			}
+		}
 		permanent = permanent && pipeline.IsPermanent(rc.err)
 		if reason := rc.err.Error(); len(reasons) < 5 && !slices.Contains(reasons, reason) {
 			reasons = append(reasons, reason)

@@ -564,3 +564,19 @@ func TestDeadlineKeepsWhatIsDone(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
+
+// Several forward-paths stand for the same recipients: those are left once, however many paths fail and however often.
+func TestRecipientsBehindSeveralPathsAreLeftOnce(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t, &peer{onRcpt: func(string) error { return reply(452, smtp.EnhancedCode{4, 2, 2}, "mailbox full") }}, func(*smtp.Server) {})
+	r := newRelay(t, Options{Address: p.addr, TLS: TLSNone, To: []string{"x@inside.example", "y@inside.example"}})
+	d := deliveryTo(plain, "a@example.com", "b@example.com")
+	for range 3 {
+		_, err := r.Deliver(t.Context(), d)
+		rcpts, ok := pipeline.UndeliveredTo(err)
+		if !ok || len(rcpts) != 2 || rcpts[0].Address != "a@example.com" || rcpts[1].Address != "b@example.com" {
+			t.Fatalf("left are %+v, %v", rcpts, err)
+		}
+		d.Recipients = rcpts
+	}
+}
