@@ -86,7 +86,7 @@ type Config struct {
 
 	// These are for tests; see the defaults.
 	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff, stallFor time.Duration
-	replayPage                                                        int
+	replayPage, listUpTo, expireAtOnce                                int
 }
 
 const (
@@ -127,6 +127,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.backoff, time.Second)
 	setDefault(&c.stallFor, 10*time.Second)
 	setDefault(&c.replayPage, 1000)
+	setDefault(&c.listUpTo, 10_000)
+	setDefault(&c.expireAtOnce, 10_000)
 	if c.Events == nil {
 		c.Events = pipeline.NoEvents{}
 	}

@@ -11,49 +11,47 @@ import (
 	"mxhook/pipeline"
 )
 
-// expireAtOnce is how many deliveries one call of Expire gives up.
-const expireAtOnce = 10_000
-
 // Expire gives up the deliveries of a sink that are due and whose first attempt is longer ago than maxAge: they become
 // dead letters without another attempt. It is for a sink whose breaker is open: what waits behind it would otherwise
-// never come to its turn. A delivery that is being attempted meanwhile may be a dead letter and delivered too.
+// never come to its turn. A call looks at some thousands of them and the next one goes on behind those, so that a large
+// backlog costs no more. A delivery that is being attempted meanwhile may be a dead letter and delivered too.
 func (q *Queue) Expire(ctx context.Context, sink string, maxAge time.Duration) (expired int, err error) {
 	l, err := q.current()
 	if err != nil {
 		return 0, fmt.Errorf("expire deliveries of sink %q: %w", sink, err)
 	}
+	q.expiring.Lock()
+	defer q.expiring.Unlock()
 	k := shardOf(sink, deliveryShards)
-	subjects, _, err := deliverySubjects(ctx, l.delivery[k], k, "due."+token(sink)+".>")
-	if err != nil {
-		return 0, fmt.Errorf("expire deliveries of sink %q: %w", sink, err)
-	}
+	filter := jetstream.WithGetMsgSubject(fmt.Sprintf("mxhook.delivery.%d.due.%s.>", k, token(sink)))
 	until := q.cfg.Now().Add(-maxAge)
-	for _, subject := range subjects {
-		if _, _, id, err := splitDelivery(subject); err != nil || !mailTime(id).Before(until) {
+	seq := max(q.expireFrom[sink], 1)
+	delete(q.expireFrom, sink)
+	for range q.cfg.expireAtOnce {
+		raw, err := l.delivery[k].GetMsg(ctx, seq, filter)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return expired, nil
+		}
+		if err != nil {
+			return expired, fmt.Errorf("expire deliveries of sink %q: %w", sink, err)
+		}
+		seq = raw.Sequence + 1
+		if _, _, id, err := splitDelivery(raw.Subject); err != nil || !mailTime(id).Before(until) {
 			continue // the message came later than that, and so did the delivery
 		}
-		done, err := q.expireOne(ctx, l.delivery[k], subject, until, maxAge)
+		done, err := q.expireOne(ctx, l.delivery[k], raw, until, maxAge)
 		if err != nil {
 			return expired, fmt.Errorf("expire deliveries of sink %q: %w", sink, err)
 		}
 		if done {
 			expired++
 		}
-		if expired >= expireAtOnce {
-			break
-		}
 	}
+	q.expireFrom[sink] = seq
 	return expired, nil
 }
 
-func (q *Queue) expireOne(ctx context.Context, s jetstream.Stream, subject string, until time.Time, maxAge time.Duration) (bool, error) {
-	raw, err := s.GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
+func (q *Queue) expireOne(ctx context.Context, s jetstream.Stream, raw *jetstream.RawStreamMsg, until time.Time, maxAge time.Duration) (bool, error) {
 	var record deliveryRecord
 	if _, err := decodeFrame(kindDelivery, raw.Data, &record); err != nil || !record.First.Before(until) {
 		return false, nil // what cannot be read is a matter of its next turn

@@ -46,6 +46,9 @@ func (q *Queue) defer1(ctx context.Context, d pipeline.Deferred, id string) erro
 	if err != nil {
 		return err
 	}
+	if err := q.noteSink(ctx, d.Delivery.Sink); err != nil {
+		return err
+	}
 	k := shardOf(d.Delivery.Sink, deliveryShards)
 	subject := deliveryDue(k, d.Delivery.Sink, d.Delivery.ID)
 	var header nats.Header

@@ -44,6 +44,11 @@ type Queue struct {
 	storage   atomic.Pointer[storageState]
 	sinceLook atomic.Int64
 	counts    countCache
+	// noted are the sinks whose names noteSink has kept.
+	noted sync.Map
+	// expiring is held for a call of Expire, expireFrom where the next one goes on, by sink.
+	expiring   sync.Mutex
+	expireFrom map[string]uint64
 	// storageLow is what tellStorage said last.
 	storageLow bool
 	// delivered are the successes that are not written down yet.
@@ -82,6 +87,8 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		memory:   semaphore.NewWeighted(cfg.Memory),
 		together: semaphore.NewWeighted(everyone),
 		started:  cfg.Now(),
+
+		expireFrom: map[string]uint64{},
 	}
 	q.repeats = repeats{q.Memory(), make(chan struct{}, maxNotes)}
 	q.board = newBoard(q)

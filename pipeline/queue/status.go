@@ -33,7 +33,8 @@ type Status struct {
 	// Deliveries that wait, by sink.
 	Deliveries map[string]Waiting
 	// OldestMessage is the age of the oldest message that is not settled, OldestDelivery that of the message of the
-	// oldest delivery that waits; 0 when there is none.
+	// oldest delivery that waits; 0 when there is none. With many deliveries waiting it is that of those which have
+	// not been touched for longest.
 	OldestMessage, OldestDelivery time.Duration
 	// StorageUsed, StorageLimit (0: none) and StorageFree in bytes. Free is the least that volume and quota allow, the
 	// reserve included; -1 when an external server does not tell.
@@ -179,12 +180,14 @@ func (q *Queue) count(ctx context.Context, l *link) (counts, error) {
 	}
 	c := counts{deliveries: map[string]Waiting{}}
 	for k, s := range l.delivery {
-		info, err := s.Info(ctx, jetstream.WithSubjectFilter(fmt.Sprintf("mxhook.delivery.%d.>", k)))
+		info, err := s.Info(ctx)
+		if err == nil && info.State.NumSubjects <= uint64(q.cfg.listUpTo) {
+			err = c.list(ctx, s, k)
+		} else if err == nil {
+			err = q.countMany(ctx, l, k, &c)
+		}
 		if err != nil {
 			return counts{}, fmt.Errorf("count the deliveries of stream %s: %w", streamName(deliveryPrefix, k), err)
-		}
-		for subject, n := range info.State.Subjects {
-			c.add(subject, int64(n))
 		}
 	}
 	var err error
@@ -193,6 +196,18 @@ func (q *Queue) count(ctx context.Context, l *link) (counts, error) {
 	}
 	q.counts.last, q.counts.until = c, start.Add(max(countFor, 20*time.Since(start)))
 	return c, nil
+}
+
+// list counts the deliveries of a stream from the list of its subjects.
+func (c *counts) list(ctx context.Context, s jetstream.Stream, k int) error {
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(fmt.Sprintf("mxhook.delivery.%d.>", k)))
+	if err != nil {
+		return err
+	}
+	for subject, n := range info.State.Subjects {
+		c.add(subject, int64(n))
+	}
+	return nil
 }
 
 func (c *counts) add(subject string, n int64) {
@@ -207,6 +222,11 @@ func (c *counts) add(subject string, n int64) {
 		w.Scheduled += n
 	}
 	c.deliveries[sink] = w
+	c.age(id)
+}
+
+// age takes note of a delivery that waits.
+func (c *counts) age(id string) {
 	if t := mailTime(id); !t.IsZero() && (c.oldest.IsZero() || t.Before(c.oldest)) {
 		c.oldest = t
 	}

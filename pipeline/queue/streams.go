@@ -356,7 +356,15 @@ func (q *Queue) decideShards(ctx context.Context, l *link) error {
 // and what a killed process had in flight is due again at once.
 func (q *Queue) sinkConsumer(ctx context.Context, l *link, sink string, n int) (jetstream.Consumer, error) {
 	k := shardOf(sink, deliveryShards)
-	c, err := l.delivery[k].CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	c, err := l.delivery[k].CreateOrUpdateConsumer(ctx, q.sinkConsumerConfig(k, sink, n))
+	if err != nil {
+		return nil, fmt.Errorf("declare consumer of sink %q: %w", sink, err)
+	}
+	return c, nil
+}
+
+func (q *Queue) sinkConsumerConfig(k int, sink string, n int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
 		Durable:       "sink-" + token(sink),
 		FilterSubject: fmt.Sprintf("mxhook.delivery.%d.due.%s.>", k, token(sink)),
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -364,9 +372,5 @@ func (q *Queue) sinkConsumer(ctx context.Context, l *link, sink string, n int) (
 		MaxDeliver:    -1,
 		MaxAckPending: n,
 		MemoryStorage: q.cfg.URL == "",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("declare consumer of sink %q: %w", sink, err)
 	}
-	return c, nil
 }
