@@ -60,6 +60,8 @@ func (q *Queue) expireOne(ctx context.Context, s jetstream.Stream, raw *jetstrea
 	head, err := q.head(ctx, record.Ref)
 	switch {
 	case errors.Is(err, pipeline.ErrNotFound), errors.Is(err, errDamaged): // Bury says so
+	case errors.Is(err, errUnreadable):
+		return false, nil // that may pass, and the others need not wait for it
 	case err != nil:
 		return false, err
 	default:

@@ -319,6 +319,32 @@ func TestMissedScheduleIsMadeDue(t *testing.T) {
 	})
 }
 
+// What failed while the clock was a year ahead must not wait for that year when the clock is right again.
+func TestScheduleOfAClockThatWasAheadIsMadeDue(t *testing.T) {
+	t.Parallel()
+	var back atomic.Int64
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) {
+		c.watchEvery = time.Hour
+		c.Now = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+	})
+	m := taken(t, q, []byte("x"))
+	for _, id := range []string{"one", "two"} {
+		d := sampleDelivery(m, "box")
+		d.ID += "." + id
+		enqueue(t, q, pipeline.Deferred{Delivery: d, NotBefore: time.Now().Add(time.Hour)})
+	}
+	tidy(t, q)
+	if got := status(t, q).Deliveries["box"]; got != (Waiting{Scheduled: 2}) {
+		t.Errorf("%+v: they are woken though the clock was right", got)
+	}
+	back.Store(int64(365 * 24 * time.Hour))
+	q.house.Lock()
+	q.overdueNext = time.Time{}
+	q.house.Unlock()
+	tidy(t, q)
+	eventually(t, "they are due", func() bool { return status(t, q).Deliveries["box"] == (Waiting{Due: 2}) })
+}
+
 func TestEverythingStoredCountsAgainstTheQuota(t *testing.T) {
 	t.Parallel()
 	q, _, _ := aged(t)
