@@ -89,6 +89,11 @@ func newDialect(o Options, target *url.URL) (*dialect, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	if o.Format != FormatMXHook {
+		if err := c.meantFor(o.Format); err != nil {
+			return nil, err
+		}
+	}
 	d := &dialect{actions: standardActions}
 	var err error
 	switch o.Format {
@@ -142,6 +147,29 @@ func (c Compat) check() error {
 	} {
 		if s.value != "" && !slices.Contains(s.allowed, s.value) {
 			return fmt.Errorf("compat: %s %q: write one of %s, or leave it out", s.name, s.value, strings.Join(s.allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// meantFor refuses what the format would not look at: who sets a key and gets no signature has to hear of it.
+func (c Compat) meantFor(format string) error {
+	for _, s := range []struct {
+		name, value string
+		formats     []string
+	}{
+		{"key", c.Key, []string{FormatMailgun, FormatMailgunMIME, FormatSendGrid, FormatSendGridRaw, FormatMandrill, FormatMailerSend, FormatSES}},
+		{"form", c.Form, []string{FormatMailgun, FormatMailgunMIME}},
+		{"token", c.Token, []string{FormatMailgun, FormatMailgunMIME}},
+		{"raw_encoding", c.RawEncoding, []string{
+			FormatMailgunMIME, FormatSendGridRaw, FormatPostmarkRaw, FormatCloudMailinRaw, FormatMandrill, FormatMailerSend,
+		}},
+		{"signature_url", c.SignatureURL, []string{FormatMandrill}},
+		{"topic_arn", c.TopicARN, []string{FormatSES}},
+		{"certificate_url", c.CertificateURL, []string{FormatSES}},
+	} {
+		if s.value != "" && slices.Contains(Formats(), format) && !slices.Contains(s.formats, format) {
+			return fmt.Errorf("compat: %s has no meaning for format %s: remove it; it is for %s", s.name, format, strings.Join(s.formats, ", "))
 		}
 	}
 	return nil

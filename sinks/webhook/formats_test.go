@@ -437,14 +437,17 @@ func TestKeysOfTheWrongKindAreRefused(t *testing.T) {
 	t.Parallel()
 	_, _, ec := certificate(t, "key", nil)
 	for name, o := range map[string]Options{
-		"mailgun without":   {Format: FormatMailgun},
-		"mandrill without":  {Format: FormatMandrill},
-		"sendgrid with any": {Format: FormatSendGrid, Compat: Compat{Key: "hunter2"}},
-		"ses with EC":       {Format: FormatSES, Compat: Compat{Key: ec, CertificateURL: "https://example.com/c.pem"}},
-		"ses with any":      {Format: FormatSES, Compat: Compat{Key: "hunter2"}},
-		"unknown format":    {Format: "sparkpost"},
-		"form":              {Format: FormatMailgun, Compat: Compat{Key: "k", Form: "json"}},
-		"compat for ours":   {Compat: Compat{Form: FormMultipart}, Secrets: []string{testSecret}},
+		"mailgun without":            {Format: FormatMailgun},
+		"mandrill without":           {Format: FormatMandrill},
+		"sendgrid with any":          {Format: FormatSendGrid, Compat: Compat{Key: "hunter2"}},
+		"ses with EC":                {Format: FormatSES, Compat: Compat{Key: ec, CertificateURL: "https://example.com/c.pem"}},
+		"ses with any":               {Format: FormatSES, Compat: Compat{Key: "hunter2"}},
+		"unknown format":             {Format: "sparkpost"},
+		"form":                       {Format: FormatMailgun, Compat: Compat{Key: "k", Form: "json"}},
+		"a key that signs nothing":   {Format: FormatPostmark, Compat: Compat{Key: "hunter2"}},
+		"7 bits without a raw mail":  {Format: FormatMailgun, Compat: Compat{Key: "k", RawEncoding: RawSevenBit}},
+		"a topic of another service": {Format: FormatMandrill, Compat: Compat{Key: "k", TopicARN: "arn:x"}},
+		"compat for ours":            {Compat: Compat{Form: FormMultipart}, Secrets: []string{testSecret}},
 	} {
 		o.URL = "https://example.com/"
 		if _, err := New(o); err == nil || strings.Contains(err.Error(), "hunter2") {
