@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -106,10 +107,29 @@ func (o *origins) text(key string, v reflect.Value) string {
 	return withoutPasswords(fmt.Sprint(v.Interface()))
 }
 
-// withoutPasswords cuts the user information out of a URL, or of several with commas in between.
+// standIn is a value that is nothing but a reference to the environment or a field of a template.
+var standIn = regexp.MustCompile(`^\$?\{[A-Za-z0-9_.]+\}$`)
+
+// withoutPasswords cuts the user information out of a URL, or of several with commas in between, and out of the query of one
+// the values, which are often tokens: all but references to the environment and fields of templates.
 func withoutPasswords(text string) string {
-	if !strings.Contains(text, "://") {
+	scheme, _, ok := strings.Cut(text, "://")
+	if !ok {
 		return text
+	}
+	if address, query, ok := strings.Cut(text, "?"); ok && !strings.ContainsAny(scheme, " \"'(") {
+		pairs := strings.Split(query, "&")
+		for i, pair := range pairs {
+			name, value, named := strings.Cut(pair, "=")
+			switch {
+			case standIn.MatchString(value) || pair == "" || named && value == "":
+			case named:
+				pairs[i] = name + "=[secret]"
+			case !standIn.MatchString(pair):
+				pairs[i] = "[secret]"
+			}
+		}
+		return withoutPasswords(address) + "?" + strings.Join(pairs, "&")
 	}
 	parts := strings.Split(text, ",")
 	for i, p := range parts {

@@ -21,6 +21,8 @@ sinks:
       url: "https://user:hunter2@app.example.com/in?key=${KEY}"
       secret: "${APP_SECRET}"
       headers: [{name: X-Key, value: "Bearer hunter3"}]
+  - {name: plain, webhook: {url: "https://app.example.com/in?token=hunter8,hunter9&to={tag}&hunter10", secret: "${APP_SECRET}"}}
+alerts: {url: "https://app.example.com/alerts?hunter11", secret: "${APP_SECRET}"}
 signed_addresses: [{name: reply, address: reply@example.com, keys: ["hunter4 hunter4 hunter4"]}]
 default: [app]
 queue: {url: "nats://me:hunter5@a:4222,nats://b:4222", durability: replicated}
@@ -35,10 +37,12 @@ queue: {url: "nats://me:hunter5@a:4222,nats://b:4222", durability: replicated}
 		"timeout: 20s # c.yaml:6\n",
 		"url: https://[secret]@app.example.com/in?key=${KEY} # c.yaml:8\n",
 		"value: '[secret]' # c.yaml:10\n",
-		"url: nats://[secret]@a:4222,nats://b:4222 # c.yaml:13\n",
+		"url: https://app.example.com/in?token=[secret]&to={tag}&[secret] # c.yaml:11\n",
+		"url: https://app.example.com/alerts?[secret] # c.yaml:12\n",
+		"url: nats://[secret]@a:4222,nats://b:4222 # c.yaml:15\n",
 		"token: '[secret]' # MXHOOK_OPS_TOKEN\n",
 		"level: debug # MXHOOK_LOG_LEVEL\n",
-		"default: [app] # c.yaml:12\n",
+		"default: [app] # c.yaml:14\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q", want)
