@@ -128,6 +128,15 @@ func (a *address) authorizes() bool {
 // secrets are fixed texts of templates that may be secrets.
 func (a *address) secrets() []string {
 	var out []string
+	if a.path != nil {
+		for _, text := range a.path.Literals() {
+			for segment := range strings.SplitSeq(text, "/") {
+				if len(segment) >= minToken {
+					out = append(out, segment)
+				}
+			}
+		}
+	}
 	if a.query != nil {
 		for _, text := range a.query.Literals() {
 			for pair := range strings.SplitSeq(text, "&") {

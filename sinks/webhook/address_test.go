@@ -68,13 +68,13 @@ func TestTheHostOfAnEndpointIsNoTemplate(t *testing.T) {
 func TestFixedTextsOfTemplatesStaySecret(t *testing.T) {
 	t.Parallel()
 	w, err := New(Options{
-		URL: "https://example.com/{local}?token=abcdefgh&for={tag}", Secrets: []string{testSecret},
+		URL: "https://example.com/hooks/0123456789abcdef{local}?token=abcdefgh&for={tag}", Secrets: []string{testSecret},
 		Headers: []Header{{"Authorization", "Bearer hunter2-{domain}"}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"abcdefgh", "hunter2-", "Bearer hunter2-"} {
+	for _, text := range []string{"0123456789abcdef", "abcdefgh", "hunter2-", "Bearer hunter2-"} {
 		if got := w.redactor.Replace("x " + text + " y"); strings.Contains(got, text) {
 			t.Errorf("%q became %q", text, got)
 		}

@@ -14,6 +14,9 @@ const redacted = "[redacted]"
 // guard nothing.
 const minSecret = 4
 
+// minToken is the length from which a part of a path is taken for a token; shorter ones are words.
+const minToken = 16
+
 // newRedactor returns a replacer that cuts everything secret of a sink out of a text: its secrets, the values of its
 // header fields, user information, path segments and query of its URL, each also as it looks in a URL, in base64 (basic
 // authentication) and in JSON; and more. Endpoints do echo requests in their answers.
@@ -51,7 +54,7 @@ func newRedactor(o Options, target *url.URL, user *url.Userinfo, proxy *url.URL,
 		secrets = append(secrets, values...)
 	}
 	for segment := range strings.SplitSeq(target.Path, "/") {
-		if len(segment) >= 16 { // a token in the path; shorter ones are words
+		if len(segment) >= minToken {
 			secrets = append(secrets, segment)
 		}
 	}
