@@ -40,6 +40,8 @@ type Writer interface {
 type Refused struct {
 	// Replies are the refusals, by Recipient.Address.
 	Replies map[string]*Reply
+	// Repeated, when not "", is the id of the message that the others have: it was taken before.
+	Repeated string
 }
 
 // Error implements error.

@@ -180,12 +180,18 @@ func (s *session) stored(ctx context.Context, refused *Refused) {
 		why = refused.Error()
 		tx.recipients = slices.DeleteFunc(tx.recipients, func(r pipeline.Recipient) bool { return refused.Replies[r.Address] != nil })
 	}
-	if c, ok := s.srv.opts.Recipients.(Counter); ok {
-		c.Stored(s.asking(ctx), tx.recipients)
+	id := tx.id
+	if refused != nil && refused.Repeated != "" {
+		id = refused.Repeated
+		why += ", repeat of " + id
+	} else {
+		if c, ok := s.srv.opts.Recipients.(Counter); ok {
+			c.Stored(s.asking(ctx), tx.recipients)
+		}
+		s.srv.metrics.bytes.Add(float64(tx.received))
 	}
-	s.srv.metrics.bytes.Add(float64(tx.received))
 	s.idle, s.errors = 0, 0
-	queued, n := replyQueued(tx.id), s.finalReplies()
+	queued, n := replyQueued(id), s.finalReplies()
 	s.end(queued, why, nil)
 	if refused == nil {
 		s.replies(queued, n)

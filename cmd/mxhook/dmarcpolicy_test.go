@@ -37,7 +37,7 @@ sinks:
     webhook: {url: "{{.Endpoint}}/hook", secret: "{{.Secret}}", allow_private: true}
 rules: [{name: all, to: [hook]}]
 dns: {servers: ["{{.DNS}}"]}
-queue: {reserve: 10MB}
+queue: {reserve: 10MB, dedupe_window: 1h}
 ops: {address: "127.0.0.1:0"}
 `
 
@@ -197,10 +197,22 @@ func TestLMTPRefusesByDMARCForSomeRecipients(t *testing.T) {
 	for _, to := range []string{"a@strict.example", "b@open.example", "a@strict.example", "c@open.example"} {
 		s.say("RCPT TO:<"+to+">", "250")
 	}
-	s.data(mailOf("forged.example", 1<<20), "550 5.7.26 DMARC: forged.example")
+	mail := mailOf("forged.example", 1<<20)
+	s.data(mail, "550 5.7.26 DMARC: forged.example")
 	s.say("", "250 2.0.0 Ok: queued as")
 	s.say("", "550 5.7.26")
 	s.say("", "250 2.0.0 Ok: queued as")
+	var first struct{ Data struct{ ID string } }
+	i.Endpoint.WaitCount(t, 1, time.Minute)[0].Payload(t, &first)
+	s.say("MAIL FROM:<a@forged.example>", "250")
+	s.say("RCPT TO:<a@strict.example>", "250")
+	for _, to := range []string{"b@open.example", "c@open.example"} {
+		s.say("RCPT TO:<"+to+">", "250")
+	}
+	s.data(mail, "550 5.7.26 DMARC: forged.example")
+	for range 2 { // of the repeat, by the id that was taken
+		s.say("", "250 2.0.0 Ok: queued as "+first.Data.ID)
+	}
 	s.say("MAIL FROM:<a@forged.example>", "250")
 	s.say("RCPT TO:<a@strict.example>", "250")
 	s.say("RCPT TO:<d@strict.example>", "250")

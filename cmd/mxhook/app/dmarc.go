@@ -110,5 +110,8 @@ func (w *judgedWriter) Commit(ctx context.Context) error {
 	if err := w.Writer.Commit(ctx); len(refused.Replies) == 0 || err != nil && !errors.As(err, &repeated) {
 		return err
 	}
+	if repeated != nil {
+		refused.Repeated = repeated.ID
+	}
 	return refused
 }
