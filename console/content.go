@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"mxhook/pipeline"
@@ -20,6 +21,8 @@ const (
 	maxDownloads    = 4
 	downloadTimeout = 10 * time.Minute
 	downloadWait    = 10 * time.Second
+	// maxRanges bounds the ranges of one request: each that goes back decodes the attachment from its beginning.
+	maxRanges = 8
 )
 
 // ContentOptions are the inputs of NewContent; all are required.
@@ -133,6 +136,9 @@ func (f file) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "private, no-store")
 	h.Set("ETag", `"`+f.sha256+`"`)
+	if strings.Count(r.Header.Get("Range"), ",") >= maxRanges {
+		r.Header.Del("Range") // which is for us to ignore (RFC 9110 14.2)
+	}
 	http.ServeContent(w, r, "", time.Time{}, &seeker{open: f.open, size: f.size})
 }
 
