@@ -332,3 +332,25 @@ func TestGivenUpAfterACancelledRequestIsADeadLetter(t *testing.T) {
 	}
 	expectIdle(t, q)
 }
+
+// What could not be attempted before does not hold a slot again each time that it comes back.
+func TestDeliveryThatWasHeldGoesBackToTheClockAtOnce(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.backoff = time.Minute })
+	m := taken(t, q, []byte("x"))
+	held, sound := sampleDelivery(m, "box"), sampleDelivery(m, "box")
+	held.Held, sound.ID = "the server cannot read it", sound.ID+".sound"
+	enqueue(t, q, pipeline.Deferred{Delivery: held})
+	enqueue(t, q, pipeline.Deferred{Delivery: sound})
+	done := make(chan struct{})
+	until(t, done, func(ctx context.Context) error {
+		return q.Deliver(ctx, "box", 1, always(func(_ context.Context, d *pipeline.Delivery) error {
+			if d.ID == held.ID {
+				return errors.New("still not")
+			}
+			close(done)
+			return nil
+		}))
+	})
+	eventually(t, "it waits in the clock", func() bool { return status(t, q).Deliveries["box"] == (Waiting{Scheduled: 1}) })
+}

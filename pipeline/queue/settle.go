@@ -161,11 +161,12 @@ func (s *deliverySettlement) settle(ctx context.Context, q *Queue, err error) {
 	}
 }
 
-// wait brings a delivery back that could not be attempted. It waits in its slot at first, then in the retry clock, and
-// is buried when its time is over; unless that is the queue's fault, or that of an older mxhook.
+// wait brings a delivery back that could not be attempted. It waits in its slot at first, then in the retry clock, which
+// it goes back to at once from then on, and is buried when its time is over; unless that is the queue's fault, or that of
+// an older mxhook.
 func (s *deliverySettlement) wait(q *Queue, err error) {
 	q.cfg.Log.Warn("delivery could not be attempted", "message", s.delivery.Message.Envelope.ID, "sink", s.delivery.Sink, "error", err)
-	if s.meta.NumDelivered <= nakTries {
+	if s.meta.NumDelivered <= nakTries && s.record.Held == "" {
 		s.done(q, "back", s.msg.NakWithDelay(q.failureWait(s.meta.NumDelivered)))
 		return
 	}
