@@ -24,8 +24,9 @@ const (
 	parseConsumer = "parse"
 	// maxRecord bounds one stored message; with its header it stays below NATS' default max_payload of 1 MiB.
 	maxRecord = 1_000_000
-	// parsePending bounds the unsettled messages that are handed out of one mail stream at once.
-	parsePending = 128
+	// parsePending bounds the unsettled messages that are handed out of one mail stream at once, those that wait to be tried
+	// again included. It is more than the first attempts at slow endpoints can hold: beyond it nobody's mail goes on.
+	parsePending = 4096
 )
 
 // Subjects. A mail stream has the heads that wait to be processed (in), heads kept for deliveries only (kept), and the

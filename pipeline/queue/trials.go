@@ -24,7 +24,7 @@ const (
 	// everyone is the weight of a message that is handled alone.
 	everyone = 1 << 30
 	// maxTrials bounds what is remembered; forgetting means more tries.
-	maxTrials = 2 * maxShards * parsePending
+	maxTrials = 8 * parsePending
 )
 
 // trials is what this process remembers of the messages that came back: that a message was handed out often says

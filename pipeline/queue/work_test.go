@@ -322,3 +322,23 @@ func expectIdle(t *testing.T, q *Queue) {
 		return s.Messages == 0
 	})
 }
+
+// A mail stream hands out as many messages as there are handlers: those that wait for a slow endpoint must not keep the
+// mail of others.
+func TestManySlowHandlersDoNotKeepOtherMail(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.Shards = 1 })
+	const slow = 300
+	for range slow {
+		spool(t, q, newEnvelope("slow"), []byte("x"))
+	}
+	spool(t, q, newEnvelope("fast"), []byte("x"))
+	done := make(chan struct{})
+	process(t, q, slow+10, done, func(_ context.Context, m *pipeline.Message) error {
+		if m.Envelope.Recipients[0].Local == "fast" {
+			close(done)
+		}
+		<-done
+		return nil
+	})
+}
