@@ -66,8 +66,8 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	for i, s := range got.Sinks {
 		want := DefaultSink()
 		want.Name, want.Webhook, want.File, want.S3, want.Postgres, want.Relay = s.Name, s.Webhook, s.File, s.S3, s.Postgres, s.Relay
-		if s.Relay != nil {
-			want.Timeout = relayTimeout
+		if s.Relay != nil || s.S3 != nil {
+			want.Timeout = largeTimeout
 		}
 		if diff := cmp.Diff(want, s, comparing); diff != "" {
 			t.Errorf("sink %d (-default +file):\n%s", i, diff)

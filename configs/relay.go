@@ -48,7 +48,8 @@ type ARC struct {
 	Key      Secret `yaml:"key"`
 }
 
-const relayTimeout = Duration(2 * time.Minute)
+// largeTimeout is for sinks that large mail goes to over slow lines.
+const largeTimeout = Duration(2 * time.Minute)
 
 func defaultRelay() Relay {
 	return Relay{Protocol: ingest.ProtocolSMTP, TLS: relay.TLSOpportunistic, MaxHops: relay.DefaultMaxHops}
@@ -98,13 +99,17 @@ func (c *Config) ReturnAddresses() []*relay.SRS {
 	return out
 }
 
+func (c *checker) largeTimeout(key string, s *Sink) {
+	if _, set := c.places[key+".timeout"]; !set {
+		s.Timeout = largeTimeout
+	}
+}
+
 func (c *checker) relay(key string, s *Sink) {
 	r := s.Relay
 	r.helo = c.cfg.SMTP.Hostname
 	at := key + ".relay"
-	if _, set := c.places[key+".timeout"]; !set {
-		s.Timeout = relayTimeout
-	}
+	c.largeTimeout(key, s)
 	c.oneOf(at+".protocol", r.Protocol, ingest.ProtocolSMTP, ingest.ProtocolLMTP)
 	c.oneOf(at+".tls", r.TLS, relay.TLSNone, relay.TLSOpportunistic, relay.TLSRequired, relay.TLSVerify)
 	between(c, at+".max_hops", r.MaxHops, 1, 1000)

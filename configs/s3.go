@@ -10,7 +10,8 @@ import (
 )
 
 // S3 is a bucket of an object store. Without AccessKey the credentials are those of the environment or of the shared
-// credentials file, and those of the machine's metadata service only when InstanceCredentials is set.
+// credentials file, and those of the machine's metadata service only when InstanceCredentials is set. After
+// Load, the sink's timeout is two minutes unless it is set.
 type S3 struct {
 	Bucket              string    `yaml:"bucket"`
 	Endpoint            string    `yaml:"endpoint"`
@@ -56,6 +57,7 @@ func (c *S3) options() *s3.Options {
 }
 
 func (c *checker) bucket(key string, s *Sink) {
+	c.largeTimeout(key, s)
 	c.prefixes(key+".s3.allow_networks", s.S3.AllowNetworks)
 	if strings.HasPrefix(s.S3.Endpoint, "http://") && !s.S3.AllowPrivate && len(s.S3.AllowNetworks) == 0 {
 		c.warn(key+".s3.endpoint", "mail goes out in clear text; use https://")
