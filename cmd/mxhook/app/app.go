@@ -82,6 +82,7 @@ type App struct {
 	queue   *queue.Queue
 	workers *workers
 	keeper  *keeper // nil without RoleProcess, and before Start
+	memory  *memoryLimit
 	stopped bool
 }
 
@@ -122,7 +123,7 @@ func (a *App) build() error {
 	if a.opts.Queue != nil {
 		a.opts.Queue(&a.queueCfg)
 	}
-	setMemoryLimit(a.opts.Config, a.opts.Log)
+	a.memory = newMemoryLimit(a.opts.Config, a.opts.Log)
 	first, err := newGeneration(a.opts.Config, nil, a.opts, a.registry)
 	if err != nil {
 		return err

@@ -102,16 +102,38 @@ func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 	return r, nil
 }
 
-// memoryOverhead is what the process needs besides the messages it holds: the embedded server, its caches, sessions.
-const memoryOverhead = 256 << 20
+// memoryOverhead is what the process needs besides the messages it holds: the embedded server, its caches, sessions;
+// memoryPerWaiting what the embedded server needs to find a delivery that waits.
+const (
+	memoryOverhead   = 256 << 20
+	memoryPerWaiting = 1 << 10
+)
 
-// setMemoryLimit makes the garbage collector keep the process near what it needs: cold reads of the embedded queue load
+// memoryLimit makes the garbage collector keep the process near what it needs: cold reads of the embedded queue load
 // whole blocks, which would otherwise pile up. A limit from the environment (GOMEMLIMIT) stands.
-func setMemoryLimit(c *configs.Config, log *slog.Logger) {
-	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+type memoryLimit struct {
+	base, limit int64 // base is 0 when the limit is not ours
+	set         func(int64)
+	log         *slog.Logger
+}
+
+func newMemoryLimit(c *configs.Config, log *slog.Logger) *memoryLimit {
+	m := &memoryLimit{log: log, set: func(n int64) { debug.SetMemoryLimit(n) }}
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		m.base = 2*int64(c.Limits.Memory) + memoryOverhead
+		m.waiting(0)
+	}
+	return m
+}
+
+// waiting makes room for what the embedded server keeps of that many deliveries. A collector that is kept below what
+// lives does nothing but collect.
+func (m *memoryLimit) waiting(deliveries int64) {
+	limit := m.base + deliveries*memoryPerWaiting
+	if m.base == 0 || max(limit-m.limit, m.limit-limit) < m.base/16 {
 		return
 	}
-	limit := 2*int64(c.Limits.Memory) + memoryOverhead
-	debug.SetMemoryLimit(limit)
-	log.Debug("memory limit set", "bytes", limit)
+	m.limit = limit
+	m.set(limit)
+	m.log.Debug("memory limit set", "bytes", limit)
 }

@@ -16,7 +16,7 @@ func Migrate(ctx context.Context, from, to *configs.Config, log *slog.Logger, pr
 	config := func(c *configs.Config) queue.Config {
 		return queueConfig(Options{Config: c, Log: log, Now: time.Now}, nil)
 	}
-	setMemoryLimit(from, log)
+	newMemoryLimit(from, log)
 	return queue.Migrate(ctx, config(from), config(to), progress)
 }
 

@@ -155,6 +155,13 @@ func (k *keeper) round(ctx context.Context) {
 		}
 		return
 	}
+	if !st.External {
+		all := int64(0)
+		for _, w := range st.Deliveries {
+			all += w.Due + w.Scheduled
+		}
+		k.app.memory.waiting(all)
+	}
 	names := orphans(st, cfg)
 	k.waiting.Reset()
 	for _, name := range names {
