@@ -119,6 +119,12 @@ func (c *checker) webhookRest(key string, w *Webhook) {
 	}
 	if c.oneOf(key+".format", w.Format, webhook.Formats()...); slices.Contains(webhook.Formats(), w.Format) {
 		try(key+".compat", "compat: ", func(trial *Webhook) { trial.Format, trial.Compat = w.Format, w.Compat })
+		if w.Raw {
+			try(key+".raw", "raw: ", func(trial *Webhook) { trial.Format, trial.Compat, trial.Raw = w.Format, w.Compat, true })
+		}
+		if w.Reply {
+			try(key+".reply", "reply: ", func(trial *Webhook) { trial.Format, trial.Compat, trial.Reply = w.Format, w.Compat, true })
+		}
 	}
 	for i, s := range w.OldSecrets {
 		at := fmt.Sprintf("%s.old_secrets[%d]", key, i)

@@ -85,6 +85,14 @@ func newDialect(o Options, target *url.URL) (*dialect, error) {
 	if o.OmitAttachments {
 		p.OmitAttachments = "left out by the sink's configuration"
 	}
+	if o.Format != FormatMXHook && slices.Contains(Formats(), o.Format) {
+		switch {
+		case o.Raw:
+			return nil, fmt.Errorf("raw: has no meaning for format %s, whose fields are fixed: remove it", o.Format)
+		case o.Reply:
+			return nil, fmt.Errorf("reply: has no meaning for format %s, whose fields are fixed: remove it", o.Format)
+		}
+	}
 	c := compat{Compat: o.Compat, payload: p}
 	if err := c.check(); err != nil {
 		return nil, err
