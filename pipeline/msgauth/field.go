@@ -128,7 +128,7 @@ func spfMethod(env *pipeline.Envelope, r pipeline.SPFResult) methodResult {
 	p := property{"smtp.mailfrom", r.Domain}
 	if r.Identity == identityHelo {
 		p.name = "smtp.helo"
-	} else if local, _ := splitAddress(env.ReversePath); r.Domain != "" && onlyTokens(local) {
+	} else if local, _ := pipeline.SplitPath(env.ReversePath); r.Domain != "" && onlyTokens(local) {
 		p.value = local + "@" + r.Domain
 	}
 	return methodResult{"spf", r.Result, r.Reason, []property{p}}

@@ -33,7 +33,7 @@ func (s *Stage) checkSPF(ctx context.Context, env *pipeline.Envelope) spfResults
 	if env.ReversePath == "" {
 		return spfResults{main: s.checkIdentity(ctx, ip, env.Client.Helo, "", helo, identityHelo)}
 	}
-	local, domain := splitAddress(env.ReversePath)
+	local, domain := pipeline.SplitPath(env.ReversePath)
 	domain, _ = multiLabel(domain)
 	r := spfResults{main: s.checkIdentity(ctx, ip, env.Client.Helo, local, domain, identityMailFrom)}
 	if heloOK && helo != domain && ip.IsValid() {
@@ -69,28 +69,6 @@ func spfLocal(local string) string {
 		return "postmaster"
 	}
 	return strings.ReplaceAll(local, "@", "=")
-}
-
-// splitAddress splits an envelope address at its last @, since a quoted local part may have others, and undoes the
-// quoting.
-func splitAddress(addr string) (local, domain string) {
-	at := strings.LastIndexByte(addr, '@')
-	if at < 0 {
-		return addr, ""
-	}
-	local, domain = addr[:at], addr[at+1:]
-	if len(local) < 2 || local[0] != '"' || local[len(local)-1] != '"' {
-		return local, domain
-	}
-	var b strings.Builder
-	quoted := local[1 : len(local)-1]
-	for i := 0; i < len(quoted); i++ {
-		if quoted[i] == '\\' && i+1 < len(quoted) {
-			i++
-		}
-		b.WriteByte(quoted[i])
-	}
-	return b.String(), domain
 }
 
 // multiLabel returns s as a domain name of at least two labels (RFC 7208 4.3), or false.

@@ -53,7 +53,7 @@ func (r *Relay) hops(rcpts []*rcpt) []*hop {
 		}
 		domain := ""
 		if r.o.MX {
-			_, domain = splitPath(rc.path)
+			_, domain = pipeline.SplitPath(rc.path)
 			domain = strings.ToLower(domain)
 		}
 		h := byDomain[domain]

@@ -2,27 +2,6 @@ package relay
 
 import "strings"
 
-// splitPath splits an address at its last @ and undoes the quoting of the local part.
-func splitPath(path string) (local, domain string) {
-	at := strings.LastIndexByte(path, '@')
-	if at < 0 {
-		return path, ""
-	}
-	local, domain = path[:at], path[at+1:]
-	if len(local) < 2 || local[0] != '"' || local[len(local)-1] != '"' {
-		return local, domain
-	}
-	var b strings.Builder
-	quoted := local[1 : len(local)-1]
-	for i := 0; i < len(quoted); i++ {
-		if quoted[i] == '\\' && i+1 < len(quoted) {
-			i++
-		}
-		b.WriteByte(quoted[i])
-	}
-	return b.String(), domain
-}
-
 // joinPath makes an address, the local part quoted where it has to be (RFC 5321 4.1.2).
 func joinPath(local, domain string) string {
 	if isDotString(local) {

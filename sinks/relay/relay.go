@@ -104,7 +104,7 @@ func New(o Options) (*Relay, error) {
 		return nil, fmt.Errorf("tls %q is unknown: use none, opportunistic, required or verify", o.TLS)
 	}
 	for _, to := range o.To {
-		if local, domain := splitPath(to); local == "" || domain == "" || strings.ContainsAny(to, " <>\r\n") {
+		if local, domain := pipeline.SplitPath(to); local == "" || domain == "" || strings.ContainsAny(to, " <>\r\n") {
 			return nil, fmt.Errorf("to: %q is not a mail address", to)
 		}
 	}

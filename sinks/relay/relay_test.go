@@ -89,7 +89,7 @@ func deliveryTo(raw string, to ...string) *pipeline.Delivery {
 	d.Message.Raw, d.Message.SHA256 = []byte(raw), sha256.Sum256([]byte(raw))
 	d.Recipients = nil
 	for _, address := range to {
-		local, domain := splitPath(address)
+		local, domain := pipeline.SplitPath(address)
 		d.Recipients = append(d.Recipients, pipeline.Recipient{Address: address, Local: local, Domain: domain})
 	}
 	return d

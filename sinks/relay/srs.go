@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"mxhook/pipeline"
 )
 
 // SRS rewrites reverse-paths into addresses of a domain of ours, so that a mail that we hand on passes SPF, and turns the
@@ -66,7 +68,7 @@ func NewSRS(o SRSOptions) (*SRS, error) {
 // Forward returns the address that goes out instead of a reverse-path. The null reverse-path, and addresses of the domain
 // itself, stay as they are.
 func (s *SRS) Forward(path string) string {
-	local, domain := splitPath(path)
+	local, domain := pipeline.SplitPath(path)
 	if domain == "" || strings.EqualFold(domain, s.domain) {
 		return path
 	}
@@ -92,7 +94,7 @@ func (s *SRS) first(kind int, head, rest string) string {
 
 // Owns reports whether an address is one of ours, by its looks.
 func (s *SRS) Owns(address string) bool {
-	local, domain := splitPath(address)
+	local, domain := pipeline.SplitPath(address)
 	kind, _ := srsKind(local)
 	return kind >= 0 && strings.EqualFold(domain, s.domain)
 }
@@ -114,7 +116,7 @@ func (s *SRS) Reverse(address string) (string, error) {
 	if !s.Owns(address) {
 		return "", ErrNotSRS
 	}
-	local, _ := splitPath(address)
+	local, _ := pipeline.SplitPath(address)
 	kind, rest := srsKind(local)
 	hash, body, ok := strings.Cut(rest[1:], "=")
 	if !ok || !s.made(kind, hash, body) {
