@@ -150,12 +150,14 @@ func TestTokenAnswersAreJudged(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{
 		`200 {"access_token":"t"}`: "",
+
 		`200 {"access_token":"t","token_type":"bearer","expires_in":"9"}`: "",
 		`200 {"access_token":"t","token_type":"mac"}`:                     "only bearer",
 		`200 {"access_token":"a\nb"}`:                                     "no usable access_token",
 		`200 {}`:                                                          "no usable access_token",
 		`200 hello`:                                                       "no JSON object",
 		`400 {"error":"invalid_client","error_description":"who?"}`:       "400 Bad Request: invalid_client who?",
+
 		`503 down`: "503 Service Unavailable",
 		`302 `:     "302 Found",
 	} {
