@@ -128,7 +128,7 @@ func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
 }
 
 // make makes one attempt and judges it: nil, Permanent (dead letter), Later (due again), or the context's error when
-// we were interrupted, which does not count as an attempt. After a failure d carries the history and the next number.
+// we were interrupted, which does not count as an attempt (Later, when some recipients had it by then). After a failure d carries the history and the next number.
 func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) error {
 	start := a.now()
 	resp, err := deliver(ctx, out, d)
@@ -140,6 +140,9 @@ func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) e
 	}
 	if err != nil && ctx.Err() != nil {
 		a.tell(d, t.gate.account(t, out, d, nil, true))
+		if some { // the next attempt must know who has it
+			return Later(ctx.Err(), a.now())
+		}
 		return ctx.Err()
 	}
 	verdict := a.judge(out, d, resp, err, start, took)

@@ -66,6 +66,29 @@ func TestAnAnswerMayPauseItsSink(t *testing.T) {
 	}
 }
 
+func TestAShutdownInAnAttemptKeepsWhoHasTheMail(t *testing.T) {
+	t.Parallel()
+	for left, want := range map[int]bool{1: true, 2: false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		rcpts := []Recipient{{Address: "a@example.com"}, {Address: "b@example.com"}}
+		a := NewAttempts(AttemptsOptions{
+			Outlets: []Outlet{{Name: "s", Concurrency: 1, Schedule: DefaultSchedule(), Sink: sinkFunc(func(context.Context, *Delivery) (Response, error) {
+				cancel()
+				return Response{}, Undelivered(ctx.Err(), rcpts[2-left:])
+			})}},
+			Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		})
+		d := &Delivery{ID: "1.s", Sink: "s", Message: &Message{}, Recipients: rcpts, Attempt: 1, First: time.Now()}
+		err := a.tryNow(ctx, a.plan(), d)
+		if _, later := DueAt(err); later != want || !errors.Is(err, context.Canceled) {
+			t.Errorf("%d of 2 left: %v, to be written down: %v", left, err, later)
+		}
+		if len(d.Recipients) != left || d.Attempt != 1 {
+			t.Errorf("recipients %v, attempt %d", d.Recipients, d.Attempt)
+		}
+	}
+}
+
 // What a sink did not get rid of for some recipients is for these alone from then on: at the next attempt, in the dead
 // letters, and when a shutdown comes in between.
 func TestOnlyTheRecipientsThatAreLeftAreTriedAgain(t *testing.T) {

@@ -39,6 +39,9 @@ type Exec struct {
 	env      []string
 	encode   func(w io.Writer, d *pipeline.Delivery) error
 	redactor *strings.Replacer
+	// longest is the length of the longest secret.
+	longest int
+	sweep   sync.Once
 }
 
 // New checks the options and returns the sink; it starts nothing.
@@ -62,6 +65,7 @@ func New(o Options) (*Exec, error) {
 		}
 		if len(value) >= 4 {
 			secrets = append(secrets, value, "[redacted]")
+			e.longest = max(e.longest, len(value))
 		}
 	}
 	e.env, e.redactor = append(e.env, o.Env...), strings.NewReplacer(secrets...)
@@ -87,7 +91,8 @@ func (e *Exec) Deliver(ctx context.Context, d *pipeline.Delivery) (pipeline.Resp
 	if err := ctx.Err(); err != nil {
 		return pipeline.Response{}, fmt.Errorf("run the program: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "mxhook-exec-")
+	e.sweep.Do(sweepFolders)
+	dir, err := os.MkdirTemp("", folderPrefix)
 	if err != nil {
 		return pipeline.Response{}, fmt.Errorf("make a folder for the program: %w", err)
 	}
@@ -108,7 +113,7 @@ func (e *Exec) Deliver(ctx context.Context, d *pipeline.Delivery) (pipeline.Resp
 		return pipeline.Response{}, fmt.Errorf("open the mail: %w", err)
 	}
 	defer input.Close()
-	output := &head{limit: maxDetail}
+	output := &head{limit: maxDetail + e.longest} // so that no secret is cut before it is recognised
 	cmd := exec.CommandContext(ctx, e.command[0], e.command[1:]...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, input, output, output
 	cmd.Env = append([]string{
@@ -139,7 +144,7 @@ const (
 // signal) are cured here, and the deliveries wait until they are.
 func (e *Exec) judge(ctx context.Context, state *os.ProcessState, err error, output string) (pipeline.Response, error) {
 	output = strings.ToValidUTF8(output, "\uFFFD")
-	if len(output) > maxDetail { // replacing has made it longer
+	if len(output) > maxDetail {
 		output = strings.ToValidUTF8(output[:maxDetail], "")
 	}
 	resp := pipeline.Response{Status: state.String(), Detail: output}
@@ -159,6 +164,29 @@ func (e *Exec) judge(ctx context.Context, state *os.ProcessState, err error, out
 		return resp, pipeline.Permanent(err)
 	}
 	return resp, err
+}
+
+const (
+	folderPrefix = "mxhook-exec-"
+	// leftoverAge is more than any attempt takes.
+	leftoverAge = time.Hour
+)
+
+// sweepFolders removes the folders of programs that a killed mxhook left.
+func sweepFolders() {
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range left {
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < leftoverAge {
+			continue
+		}
+		if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Getuid() {
+			_ = os.RemoveAll(dir) // what cannot be removed costs room only
+		}
+	}
 }
 
 // writeFile makes a file that only we can read.

@@ -179,6 +179,38 @@ func TestMemoryAndOutputAreBounded(t *testing.T) {
 	}
 }
 
+func TestSecretsAreCutOutAlsoWhereTheOutputEnds(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{maxDetail - 1, maxDetail - 5, maxDetail - 20} {
+		e, _ := program(t, `head -c `+strconv.Itoa(before)+` /dev/zero | tr '\0' x; echo "$TOKEN and more"`)
+		resp, err := e.Deliver(t.Context(), sinktest.Samples()[0].Delivery)
+		if err != nil || strings.Contains(resp.Detail, "a-t0") || len(resp.Detail) > maxDetail {
+			t.Errorf("behind %d octets: %v, %q", before, err, resp.Detail[min(before, len(resp.Detail)):])
+		}
+	}
+}
+
+func TestFoldersThatAKilledProcessLeftAreRemoved(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	old, young := filepath.Join(os.TempDir(), folderPrefix+"1"), filepath.Join(os.TempDir(), folderPrefix+"2")
+	for _, dir := range []string{old, young} {
+		if err := os.MkdirAll(filepath.Join(dir, "in"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	past := time.Now().Add(-2 * leftoverAge)
+	if err := os.Chtimes(old, past, past); err != nil {
+		t.Fatal(err)
+	}
+	e, _ := program(t, "true")
+	if _, err := e.Deliver(t.Context(), sinktest.Samples()[0].Delivery); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "*")); !cmp.Equal(left, []string{young}) {
+		t.Errorf("left %v", left)
+	}
+}
+
 func TestNewRefusesWrongOptions(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]Options{

@@ -442,6 +442,38 @@ func TestMXRecordsSayWhereMailGoes(t *testing.T) {
 	}
 }
 
+// RFC 5321 5.1: what a server has against now, and not against a recipient, the next one is asked for.
+func TestServerThatTakesNoMailNowIsPassedOver(t *testing.T) {
+	t.Parallel()
+	code := 451
+	first := startPeer(t, &peer{onMail: func(string) error { return reply(code, smtp.EnhancedCode{code / 100, 3, 2}, "not now") }}, nil)
+	_, port, _ := net.SplitHostPort(first.addr)
+	second := startPeer(t, &peer{addr: net.JoinHostPort("127.0.0.4", port)}, nil)
+	n, _ := strconv.Atoi(port)
+	dns := stubDNS{
+		mx:  map[string][]*net.MX{"two.example": {{Host: "a.mx.example.", Pref: 10}, {Host: "b.mx.example.", Pref: 20}}},
+		ips: map[string]string{"a.mx.example": "127.0.0.1", "b.mx.example": "127.0.0.4"},
+	}
+	r := newRelay(t, Options{MX: true, Port: n, Resolver: dns, TLS: TLSNone, Idle: 1})
+	for range 2 { // the second time over a session that was kept
+		if _, err := r.Deliver(t.Context(), deliveryTo(plain, "x@two.example")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(second.taken()) != 2 || first.opened() != 1 {
+		t.Errorf("the second took %d, sessions with the first: %d", len(second.taken()), first.opened())
+	}
+	code = 550 // is for good
+	if _, err := r.Deliver(t.Context(), deliveryTo(plain, "x@two.example")); !pipeline.IsPermanent(err) || len(second.taken()) != 2 {
+		t.Errorf("a refusal: %v, the second took %d", err, len(second.taken()))
+	}
+	code = 451
+	second.onMail = first.onMail
+	if _, err := r.Deliver(t.Context(), deliveryTo(plain, "x@two.example")); err == nil || pipeline.IsPermanent(err) || !strings.Contains(err.Error(), "451 4.3.2 not now") {
+		t.Errorf("both take no mail now: %v", err)
+	}
+}
+
 func TestMailThatGoesInCirclesStops(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t, &peer{}, nil)

@@ -21,19 +21,18 @@ func (r *Relay) send(ctx context.Context, h *hop, m *mail) string {
 	var last error
 	for i := range servers {
 		s := &servers[i]
+		said, err := "", error(errStale)
 		if c := r.pool.get(s.key()); c != nil {
-			// It may have ended while it was kept: then nothing was sent, and a new one is opened.
-			if said, stale := r.transaction(ctx, c, h, m); !stale {
-				return said
+			said, err = r.transaction(ctx, c, h, m)
+		}
+		if errors.Is(err, errStale) { // it may have ended while it was kept: then nothing was sent
+			var c *session
+			if c, err = r.connect(ctx, s); err == nil {
+				said, err = r.transaction(ctx, c, h, m)
 			}
 		}
-		c, err := r.connect(ctx, s)
 		if err == nil {
-			said, stale := r.transaction(ctx, c, h, m)
-			if !stale {
-				return said
-			}
-			err = errors.New("the connection ended before the transaction began")
+			return said
 		}
 		if ctx.Err() != nil {
 			h.fail(ctx.Err())
@@ -45,9 +44,9 @@ func (r *Relay) send(ctx context.Context, h *hop, m *mail) string {
 	return ""
 }
 
-// transaction sends the mail over a session, which is kept or closed after it. stale means that the session was of no use
-// and no recipient is settled.
-func (r *Relay) transaction(ctx context.Context, c *session, h *hop, m *mail) (said string, stale bool) {
+// transaction sends the mail over a session, which is kept or closed after it. An error means that no recipient is settled:
+// the session was of no use (errStale), or the server does not want the mail now (errNotNow), and another may.
+func (r *Relay) transaction(ctx context.Context, c *session, h *hop, m *mail) (said string, unsettled error) {
 	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
 	c.replies.left = maxReplies + len(h.rcpts)*repliesRecipient
 	said, err := r.speak(c, h, m)
@@ -56,18 +55,22 @@ func (r *Relay) transaction(ctx context.Context, c *session, h *hop, m *mail) (s
 	} else {
 		r.pool.put(c.server.key(), c)
 	}
-	if errors.Is(err, errStale) && ctx.Err() == nil {
-		return "", true
+	if ctx.Err() == nil && (errors.Is(err, errStale) || errors.Is(err, errNotNow)) {
+		return "", err
 	}
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	h.fail(err)
-	return said, false
+	return said, nil
 }
 
-// errStale is a session that ended before MAIL was answered, or on which the server wants no more (421).
-var errStale = errors.New("the session has ended")
+// errStale is a session that ended before MAIL was answered, or on which the server wants no more (421); errNotNow is any
+// other 4xx to MAIL, which is about the server and not about a recipient (RFC 5321 5.1: try the next one).
+var (
+	errStale  = errors.New("the session has ended")
+	errNotNow = errors.New("the server takes no mail now")
+)
 
 // broken reports whether a session is of no further use: not after a reply, unless it is 421.
 func broken(err error) bool {
@@ -88,7 +91,11 @@ func (r *Relay) speak(c *session, h *hop, m *mail) (said string, err error) {
 		if broken(err) {
 			return "", fmt.Errorf("%w: %w", errStale, err)
 		}
-		return "", judged("MAIL", err)
+		err = judged("MAIL", err)
+		if !pipeline.IsPermanent(err) {
+			err = fmt.Errorf("%w: %w", errNotNow, err)
+		}
+		return "", err
 	}
 	var taken []*rcpt
 	for _, rc := range h.rcpts {

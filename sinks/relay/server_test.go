@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -26,7 +27,7 @@ import (
 
 // peer is a mail server that takes mail, drops repeats of a delivery, and behaves as a test says.
 type peer struct {
-	addr string
+	addr string // where it listens; a free port when empty
 	stop func()
 
 	mu       sync.Mutex
@@ -57,7 +58,7 @@ var deliveryField = regexp.MustCompile(`(?m)^X-Mxhook-Delivery: (\S+)\r$`)
 
 func startPeer(t testing.TB, p *peer, change func(*smtp.Server)) *peer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", cmp.Or(p.addr, "127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
