@@ -92,6 +92,7 @@ func New(o Options) *API {
 	mux.HandleFunc("DELETE /api/v1/dead/{id}", a.drop)
 	a.keptRoutes(mux)
 	mux.HandleFunc("GET /api/v1/queue", a.queueStatus)
+	mux.HandleFunc("GET /api/v1/profile/{name}", a.profile)
 	mux.HandleFunc("GET /api/v1/sinks", a.sinks)
 	mux.HandleFunc("POST /api/v1/sinks/{name}/pause", a.pauseSink)
 	mux.HandleFunc("POST /api/v1/sinks/{name}/resume", a.resumeSink)

@@ -27,7 +27,8 @@ type Knobs struct {
 	Flaky float64
 }
 
-// Endpoint counts webhooks by the last element of their path, which names the sink. It may be used concurrently.
+// Endpoint counts webhooks by the last element of their path, which names the sink; each by its delivery id or, without
+// one, by the number of the mail. It may be used concurrently.
 type Endpoint struct {
 	server *http.Server
 	addr   string
@@ -46,6 +47,7 @@ type sink struct {
 	mu       sync.Mutex
 	accepted map[[26]byte]uint16 // by message id
 	repeated int64
+	first    []byte
 }
 
 // Listen starts an endpoint on addr ("127.0.0.1:0").
@@ -107,10 +109,15 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		k.Status = http.StatusOK
 	}
 	if k.Status/100 == 2 {
-		s.note(r.Header.Get("webhook-id"))
-		if sent, ok := sentAt(body.Bytes()); ok {
+		sent, number, ok := sentAt(body.Bytes())
+		if ok {
 			s.latency.Add(now.Sub(sent))
 		}
+		id := r.Header.Get("webhook-id")
+		if id == "" {
+			id = string(number)
+		}
+		s.note(id, body.Bytes())
 	}
 	w.WriteHeader(k.Status)
 }
@@ -127,30 +134,48 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // note counts a webhook before it is answered, so that no accepted one is missed.
-func (s *sink) note(id string) {
+func (s *sink) note(id string, body []byte) {
 	var key [26]byte
 	copy(key[:], id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.first == nil {
+		s.first = bytes.Clone(body)
+	}
 	if s.accepted[key]++; s.accepted[key] > 1 {
 		s.repeated++
 	}
 }
 
-// sentAt finds the time that the load generator wrote into the mail, without decoding the payload.
-func sentAt(body []byte) (time.Time, bool) {
-	const mark = `"` + load.SentField + `","value":"`
-	i := bytes.Index(body, []byte(mark))
+// sentAt finds the time and the number that the load generator wrote into the mail, without decoding the body, which
+// may be the mail itself or JSON of any shape.
+func sentAt(body []byte) (at time.Time, number []byte, ok bool) {
+	i := bytes.Index(body, []byte(load.SentField))
 	if i < 0 {
-		return time.Time{}, false
+		if i = bytes.Index(body, []byte(lowSentField)); i < 0 {
+			return at, nil, false
+		}
 	}
-	text := body[i+len(mark):]
-	end := bytes.IndexByte(text, '"')
-	if end < 0 {
-		return time.Time{}, false
+	text := body[i+len(load.SentField):]
+	ns, text := digits(text)
+	number, _ = digits(text)
+	n, err := strconv.ParseInt(string(ns), 10, 64)
+	return time.Unix(0, n), number, err == nil
+}
+
+// lowSentField is load.SentField as programs write it that keep names in lower case.
+var lowSentField = strings.ToLower(load.SentField)
+
+// digits returns the next run of digits, and what follows it.
+func digits(text []byte) (run, rest []byte) {
+	for len(text) > 0 && (text[0] < '0' || text[0] > '9') {
+		text = text[1:]
 	}
-	ns, err := strconv.ParseInt(string(text[:end]), 10, 64)
-	return time.Unix(0, ns), err == nil
+	end := 0
+	for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+		end++
+	}
+	return text[:end], text[end:]
 }
 
 // Counts are of one sink.
@@ -167,6 +192,14 @@ func (e *Endpoint) Counts(name string) Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Counts{Requests: s.requests.Load(), Unique: int64(len(s.accepted)), Repeated: s.repeated, Latency: &s.latency}
+}
+
+// First is the body of the first webhook for a sink; nil before it.
+func (e *Endpoint) First(name string) []byte {
+	s, _ := e.at(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first
 }
 
 // Missing counts the message ids of the ledger that a sink has not been answered 2xx for.

@@ -4,7 +4,6 @@ package load
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -25,14 +24,17 @@ type Options struct {
 	// Rate is the number of mails that are begun in a second, whether or not the server keeps up; 0 is as fast as it
 	// answers. The latency of an answer then counts from when the mail was to be sent.
 	Rate float64
-	// Mix are the sizes; nil is 10 KB each.
+	// Mix are the sizes of plain text mails; nil is 10 KB each.
 	Mix Mix
+	// Source makes the mails in place of Mix.
+	Source Source
 	// Recipient of every mail.
 	Recipient string
 	// Patience is how long a mail that was refused for the time being, or whose session broke, is tried again under the
 	// same number; 0 is not at all.
 	Patience time.Duration
-	// Accepted is called, concurrently, for every 250 at the end of data.
+	// Accepted is called, concurrently, for every 250 at the end of data; id is what the reply calls "queued as", if
+	// anything.
 	Accepted func(number int, id string, took time.Duration)
 }
 
@@ -59,7 +61,6 @@ type run struct {
 	next    atomic.Int64
 	count   int64
 	start   time.Time
-	bodies  *bodies
 	latency *Histogram
 
 	accepted, refused, broken, gaveUp atomic.Int64
@@ -75,10 +76,13 @@ func Run(ctx context.Context, o Options, count int) Result {
 	if o.Mix == nil {
 		o.Mix = Mix{{Size: 10_000, Share: 1}}
 	}
+	if o.Source == nil {
+		o.Source = plain(o.Mix)
+	}
 	if o.Recipient == "" {
 		o.Recipient = "in@example.com"
 	}
-	r := &run{o: o, count: int64(count), start: time.Now(), bodies: newBodies(o.Mix), latency: &Histogram{}}
+	r := &run{o: o, count: int64(count), start: time.Now(), latency: &Histogram{}}
 	r.last = r.start
 	var wg sync.WaitGroup
 	for range o.Connections {
@@ -115,7 +119,7 @@ func (r *run) work(ctx context.Context) {
 func (r *run) one(ctx context.Context, s *session, n int, due time.Time) {
 	began := time.Now()
 	for ctx.Err() == nil {
-		id, err := s.send(ctx, r.o, r.bodies.make(n))
+		id, err := s.send(ctx, r.o, r.o.Source(n))
 		if err == nil {
 			r.note(n, id, time.Since(due))
 			return
@@ -201,7 +205,7 @@ func (s *session) close() {
 	}
 }
 
-// send makes one transaction, its commands pipelined (RFC 2920), and returns the message id of the final reply.
+// send makes one transaction, its commands pipelined (RFC 2920), and returns what the final reply calls it.
 func (s *session) send(ctx context.Context, o Options, mail []byte) (string, error) {
 	if s.conn != nil && o.PerConnection > 0 && s.sent >= o.PerConnection {
 		_ = s.command("QUIT\r\n", "221")
@@ -235,10 +239,10 @@ func (s *session) send(ctx context.Context, o Options, mail []byte) (string, err
 	if err != nil {
 		return "", err
 	}
-	_, id, ok := strings.Cut(line, "queued as ")
-	if !ok || !strings.HasPrefix(line, "250") {
+	if !strings.HasPrefix(line, "250") {
 		return "", replyError(line)
 	}
+	_, id, _ := strings.Cut(line, "queued as ")
 	return id, nil
 }
 
@@ -272,31 +276,5 @@ func (s *session) reply() (string, error) {
 	}
 }
 
-// bodies makes mails of the sizes of a mix.
-type bodies struct {
-	mix  Mix
-	fill []byte
-}
-
-func newBodies(m Mix) *bodies {
-	const line = "The quick brown fox jumps over the lazy dog, and then it jumps again.\r\n"
-	largest := 0
-	for _, p := range m {
-		largest = max(largest, p.Size)
-	}
-	return &bodies{m, bytes.Repeat([]byte(line), largest/len(line)+1)}
-}
-
-// SentField is the header field with the time at which a mail was made, in nanoseconds since 1970.
+// SentField is the header field with the time at which a mail was made, in nanoseconds since 1970, and its number.
 const SentField = "X-Load-Sent"
-
-func (b *bodies) make(n int) []byte {
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "From: Sender <sender@example.org>\r\nTo: in@example.com\r\nSubject: mail %d\r\n"+
-		"Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%d@load.example.org>\r\n%s: %d\r\n"+
-		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n", n, n, SentField, time.Now().UnixNano())
-	rest := max(0, b.mix.size(n)-out.Len())
-	rest -= rest % 71
-	out.Write(b.fill[:rest])
-	return out.Bytes()
-}

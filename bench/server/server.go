@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,6 +62,7 @@ func Start(bin, dir, config string, args ...string) (*Server, error) {
 	}
 	s := &Server{dir: dir, log: log, exited: make(chan struct{})}
 	s.cmd = exec.Command(bin, append([]string{"serve", "-c", file}, args...)...)
+	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MXHOOK_") }) // the file counts
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -116,6 +118,9 @@ func (s *Server) follow(r io.Reader, ready chan<- struct{}) {
 		close(ready)
 	}
 }
+
+// PID is its process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Kill ends it with SIGKILL, Stop with SIGTERM; both wait for its end and return how long that took.
 func (s *Server) Kill() time.Duration { return s.end(syscall.SIGKILL) }
