@@ -23,7 +23,7 @@ func (p Place) escape(value string) string {
 	case InQuery:
 		return url.QueryEscape(cut(value, maxValue))
 	case InHeader:
-		return headerValue(cut(value, maxValue))
+		return HeaderValue(cut(value, maxValue))
 	case InPath:
 		return url.PathEscape(cleanValue(value))
 	}
@@ -93,8 +93,9 @@ func cutSegments(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// headerValue writes everything but printable ASCII, and the percent sign itself, as percent and two digits.
-func headerValue(value string) string {
+// HeaderValue makes a text fit for the value of a header field: everything but printable ASCII, and the percent sign
+// itself, becomes percent and two digits.
+func HeaderValue(value string) string {
 	var b strings.Builder
 	for i := range len(value) {
 		if c := value[i]; c < ' ' || c > '~' || c == '%' {

@@ -87,6 +87,11 @@ func OpenPayload(d *pipeline.Delivery, o PayloadOptions) (size int64, open func(
 
 func newBody(d *pipeline.Delivery, o PayloadOptions) (*body, error) {
 	p := newPayload(d, o)
+	return p.body(p)
+}
+
+// body encodes v, which has the data of p in it.
+func (p *payload) body(v any) (*body, error) {
 	b := &body{}
 	if m := p.Data.Message; m != nil {
 		for _, a := range m.Attachments {
@@ -99,7 +104,7 @@ func newBody(d *pipeline.Delivery, o PayloadOptions) (*body, error) {
 		b.contents = append(b.contents, p.Data.Raw.Content)
 	}
 
-	if err := b.encode(p); err != nil {
+	if err := b.encode(v); err != nil {
 		return nil, err
 	}
 	return b, nil

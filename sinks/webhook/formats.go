@@ -12,6 +12,8 @@ import (
 // The formats: our own, and those that other services give their webhooks of incoming mail.
 const (
 	FormatMXHook               = "mxhook"
+	FormatRaw                  = "raw"
+	FormatCloudEvents          = "cloudevents"
 	FormatMailgun              = "mailgun"
 	FormatMailgunMIME          = "mailgun-mime"
 	FormatSendGrid             = "sendgrid"
@@ -29,7 +31,7 @@ const (
 // Formats are the names of all formats.
 func Formats() []string {
 	return []string{
-		FormatMXHook, FormatMailgun, FormatMailgunMIME, FormatSendGrid, FormatSendGridRaw, FormatPostmark, FormatPostmarkRaw,
+		FormatMXHook, FormatRaw, FormatCloudEvents, FormatMailgun, FormatMailgunMIME, FormatSendGrid, FormatSendGridRaw, FormatPostmark, FormatPostmarkRaw,
 		FormatCloudMailin, FormatCloudMailinMultipart, FormatCloudMailinRaw, FormatMandrill, FormatMailerSend, FormatSES,
 	}
 }
@@ -39,7 +41,7 @@ type Compat struct {
 	// Key is what the service's signature is made with: Mailgun's webhook signing key, the key of the webhook at Mandrill,
 	// MailerSend's signing secret, a private key as PEM for SendGrid (P-256) and SES (RSA). The first three need it.
 	Key string
-	// Requests is RequestsPerRecipient or RequestsPerDelivery; "" is what the service does.
+	// Requests is RequestsPerRecipient or RequestsPerDelivery; "" is what the service does. FormatRaw has it too.
 	Requests string
 	// Form is how Mailgun's forms are sent: FormURLEncoded or FormMultipart; "" is the first for small mails without
 	// attachments, else the second.
@@ -80,36 +82,50 @@ type dialect struct {
 	needsSecret bool
 }
 
+// NeedsSecret reports whether requests of the format have no other signature than that of Standard Webhooks.
+func NeedsSecret(format string) bool { return payloadFormat(format) || format == FormatRaw }
+
+// payloadFormat reports whether the format carries payload version 1.
+func payloadFormat(format string) bool { return format == FormatMXHook || format == FormatCloudEvents }
+
 func newDialect(o Options, target *url.URL) (*dialect, error) {
 	p := PayloadOptions{Raw: o.Raw, InlineLimit: o.InlineLimit, Link: o.Link, Reply: o.Reply}
 	if o.OmitAttachments {
 		p.OmitAttachments = "left out by the sink's configuration"
 	}
-	if o.Format != FormatMXHook && slices.Contains(Formats(), o.Format) {
+	if !payloadFormat(o.Format) && slices.Contains(Formats(), o.Format) {
 		switch {
 		case o.Raw:
 			return nil, fmt.Errorf("raw: has no meaning for format %s, whose fields are fixed: remove it", o.Format)
 		case o.Reply:
 			return nil, fmt.Errorf("reply: has no meaning for format %s, whose fields are fixed: remove it", o.Format)
+		case o.Format == FormatRaw && o.OmitAttachments:
+			return nil, errors.New("omit_attachments: has no meaning for format raw, whose body is the mail: remove it")
+		case o.Format == FormatRaw && o.InlineLimit > 0:
+			return nil, errors.New("inline_limit: has no meaning for format raw, whose body is the mail: remove it")
 		}
 	}
 	c := compat{Compat: o.Compat, payload: p}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if o.Format != FormatMXHook {
+	if !payloadFormat(o.Format) {
 		if err := c.meantFor(o.Format); err != nil {
 			return nil, err
 		}
 	}
-	d := &dialect{actions: standardActions}
+	d := &dialect{actions: standardActions, needsSecret: NeedsSecret(o.Format)}
 	var err error
+	if payloadFormat(o.Format) && o.Compat != (Compat{}) {
+		return nil, errors.New("compat: is for the formats of other services; remove it, or set format")
+	}
 	switch o.Format {
 	case FormatMXHook:
-		d.format, d.needsSecret = mxhookFormat{payload: p}, true
-		if o.Compat != (Compat{}) {
-			err = errors.New("compat: is for the formats of other services; remove it, or set format")
-		}
+		d.format = mxhookFormat{payload: p}
+	case FormatCloudEvents:
+		d.format = cloudEvents{payload: p}
+	case FormatRaw:
+		d.format = rawMail{}
 	case FormatMailgun, FormatMailgunMIME:
 		d.actions, d.perRecipient = actionsWith(map[int]Action{http.StatusNotAcceptable: DeadLetter}), true
 		d.format, err = newMailgun(c, o.Format == FormatMailgunMIME)

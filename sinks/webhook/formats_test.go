@@ -73,7 +73,7 @@ func formatOptions(t testing.TB, format string) Options {
 	t.Helper()
 	o := Options{Sink: "test", Format: format, Version: "1"}
 	switch format {
-	case FormatMXHook:
+	case FormatMXHook, FormatRaw, FormatCloudEvents:
 		o.Secrets = []string{testSecret}
 	case FormatMailgun, FormatMailgunMIME, FormatMandrill, FormatMailerSend:
 		o.Compat.Key = "a key of the service"
@@ -299,7 +299,7 @@ func hostile() *pipeline.Delivery {
 
 func TestNothingOfTheSenderPassesForTheServicesOwn(t *testing.T) {
 	t.Parallel()
-	for _, format := range Formats()[1:] {
+	for _, format := range Formats()[3:] { // those of the services
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			h, body := compose(t, formatOptions(t, format), hostile())

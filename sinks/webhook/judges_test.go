@@ -406,6 +406,7 @@ func TestGoLibrariesOfTheServicesReadTheMails(t *testing.T) {
 	add(webhook.Options{Format: webhook.FormatMailgun, Compat: webhook.Compat{Key: serviceKey}}, serviceKey)
 	add(webhook.Options{Format: webhook.FormatSendGrid, Compat: webhook.Compat{Key: private}}, public)
 	add(webhook.Options{Format: webhook.FormatPostmark}, "")
+	add(webhook.Options{Format: webhook.FormatCloudEvents, Secrets: []string{newSecret}}, newSecret)
 	genuine := len(rs)
 	for _, r := range slices.Clone(rs) {
 		if r.mail != ds[0] || r.Format == webhook.FormatPostmark {
@@ -413,8 +414,11 @@ func TestGoLibrariesOfTheServicesReadTheMails(t *testing.T) {
 		}
 		wrong, changed := r, r
 		wrong.Key = "another key"
-		if r.Format == webhook.FormatSendGrid {
+		switch r.Format {
+		case webhook.FormatSendGrid:
 			wrong.Key = other
+		case webhook.FormatCloudEvents:
+			wrong.Key = oldSecret
 		}
 		changed.Body = changeByte(r)
 		rs = append(rs, wrong, changed)
@@ -440,6 +444,9 @@ func TestGoLibrariesOfTheServicesReadTheMails(t *testing.T) {
 			}
 		case webhook.FormatMailgun:
 			want.Files = nil
+		case webhook.FormatCloudEvents:
+			want.Subject = c.Subject
+			fallthrough
 		case webhook.FormatPostmark:
 			if v.Fields != nil && v.Fields.Files == nil {
 				v.Fields.Files = [][2]string{}

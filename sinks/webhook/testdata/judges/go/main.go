@@ -15,6 +15,7 @@ import (
 	"os"
 	"sort"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/mailgun/mailgun-go/v4"
 	"github.com/mrz1836/postmark"
 	"github.com/sendgrid/sendgrid-go/helpers/eventwebhook"
@@ -86,6 +87,8 @@ func judge(r request) (f *fields, err error) {
 			return nil, err
 		}
 		return nil, w.Verify(r.Body, req.Header)
+	case "cloudevents":
+		return cloudEventFields(req, r)
 	case "mailgun":
 		return mailgunFields(req, r.Key)
 	case "sendgrid":
@@ -94,6 +97,59 @@ func judge(r request) (f *fields, err error) {
 		return postmarkFields(r.Body)
 	}
 	return nil, errors.New("no judge")
+}
+
+func cloudEventFields(req *http.Request, r request) (*fields, error) {
+	w, err := standardwebhooks.NewWebhook(r.Key)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.Verify(r.Body, req.Header); err != nil {
+		return nil, err
+	}
+	e, err := cloudevents.NewEventFromHTTPRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.Validate(); err != nil {
+		return nil, err
+	}
+	if e.ID() != req.Header.Get("webhook-id") || e.SpecVersion() != "1.0" || e.Type() != "mail.received" || e.Time().IsZero() {
+		return nil, fmt.Errorf("attributes: %v", e)
+	}
+	var data struct {
+		ID       string
+		Envelope struct {
+			MailFrom   string `json:"mail_from"`
+			Recipients []struct{ Address string }
+		}
+		Message struct {
+			Subject, Text, HTML *string
+			Attachments         []struct {
+				Filename string
+				Content  []byte
+			}
+		}
+	}
+	if err := e.DataAs(&data); err != nil {
+		return nil, err
+	}
+	if e.Subject() != data.ID {
+		return nil, fmt.Errorf("subject %q of message %q", e.Subject(), data.ID)
+	}
+	m := data.Message
+	f := &fields{Sender: data.Envelope.MailFrom, Recipient: data.Envelope.Recipients[0].Address, Subject: value(m.Subject), Text: value(m.Text), HTML: value(m.HTML)}
+	for _, a := range m.Attachments {
+		f.Files = append(f.Files, [2]string{a.Filename, sum(a.Content)})
+	}
+	return f, nil
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 func mailgunFields(req *http.Request, key string) (*fields, error) {
