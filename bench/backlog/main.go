@@ -44,6 +44,7 @@ log: {level: info, format: json}
 type options struct {
 	dir, retry, durability, sizes string
 	points                        []int
+	store                         bool
 	due                           time.Duration
 	probe, connections            int
 	drain                         time.Duration
@@ -56,7 +57,8 @@ func main() {
 	flag.StringVar(&o.retry, "retry", "", "a line of YAML for the dead sink, such as 'retry: {steps: [1h]}'; empty is the default schedule")
 	flag.StringVar(&o.durability, "durability", "fsync", "queue.durability")
 	flag.StringVar(&o.sizes, "sizes", "1KB", "the mails that wait")
-	flag.DurationVar(&o.due, "due", 0, "fill the store of a stopped mxhook, without a sync for each, with deliveries that are due after this time, a fifth more or less; 0 fills by SMTP")
+	flag.BoolVar(&o.store, "store", false, "fill the store of a stopped mxhook, without a sync for each; otherwise fill by SMTP")
+	flag.DurationVar(&o.due, "due", 0, "with -store: the deliveries have a next attempt after this time, a fifth more or less; 0: they wait behind an open breaker")
 	flag.IntVar(&o.probe, "probe", 3000, "mails of 10 KB to the healthy sink at each point")
 	flag.IntVar(&o.connections, "connections", 16, "SMTP connections")
 	flag.DurationVar(&o.drain, "drain", 30*time.Minute, "how long the drain may take; 0 leaves it out")
@@ -154,7 +156,7 @@ func (b *bench) start() error {
 
 // fill sends mail for the dead sink until that many wait, and returns the rate of it.
 func (b *bench) fill(ctx context.Context, n int) (float64, error) {
-	if b.due > 0 {
+	if b.store {
 		return b.fillStore(ctx, n)
 	}
 	mix, err := load.ParseMix(b.sizes)

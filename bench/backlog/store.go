@@ -61,7 +61,10 @@ func (b *bench) write(ctx context.Context, q *queue.Queue, n int) error {
 	}
 	wg.Go(func() {
 		err := q.Process(ctx, 32, func(ctx context.Context, m *pipeline.Message) error {
-			at := time.Now().Add(time.Duration(float64(b.due) * (0.8 + 0.4*rand.Float64())))
+			var at time.Time
+			if b.due > 0 {
+				at = time.Now().Add(time.Duration(float64(b.due) * (0.8 + 0.4*rand.Float64())))
+			}
 			d := &pipeline.Delivery{
 				ID: pipeline.DeliveryID(m.Envelope.ID, "dead"), Sink: "dead", Rules: []string{"dead"}, Recipients: m.Envelope.Recipients, Message: m, Attempt: 2, First: time.Now(),
 				History: []pipeline.AttemptRecord{{Attempt: 1, At: time.Now(), Reason: "dial tcp 127.0.0.1:1: connect: connection refused"}},

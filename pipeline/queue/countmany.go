@@ -83,8 +83,8 @@ func (q *Queue) countMany(ctx context.Context, l *link, k int, c *counts) error 
 			if err != nil {
 				return fmt.Errorf("look at the oldest delivery of sink %q: %w", sink, err)
 			}
-			if _, _, id, err := splitDelivery(raw.Subject); err == nil {
-				c.age(id)
+			if p, err := splitDelivery(raw.Subject); err == nil {
+				c.age(p)
 			}
 		}
 	}

@@ -98,7 +98,7 @@ func (q *Queue) listWaiting(ctx context.Context, f pipeline.DeliveryFilter, limi
 		return nil, err
 	}
 	var found []*pipeline.KeptDelivery
-	err = q.eachWaiting(ctx, l, waitingCursor{}, f.Sink, func(k *pipeline.KeptDelivery, _ waitingCursor) (bool, error) {
+	err = q.eachWaiting(ctx, l, waitingCursor{}, f.Sink, func(k *pipeline.KeptDelivery, _ *jetstream.RawStreamMsg, _ waitingCursor) (bool, error) {
 		if f.Matches(k) {
 			found = append(found, k)
 		}
@@ -113,10 +113,10 @@ type waitingCursor struct {
 	Seq uint64
 }
 
-// eachWaiting calls fn for the deliveries that wait for a sink ("" is any), with the place behind each, in the order in
-// which they were written down, stream by stream, until fn returns false.
+// eachWaiting calls fn for the deliveries that wait for a sink ("" is any), with what is stored of each and the place
+// behind it, in the order in which they were written down, stream by stream, until fn returns false.
 func (q *Queue) eachWaiting(ctx context.Context, l *link, at waitingCursor, sink string,
-	fn func(*pipeline.KeptDelivery, waitingCursor) (bool, error),
+	fn func(*pipeline.KeptDelivery, *jetstream.RawStreamMsg, waitingCursor) (bool, error),
 ) error {
 	which := "*"
 	if sink != "" {
@@ -140,7 +140,7 @@ func (q *Queue) eachWaiting(ctx context.Context, l *link, at waitingCursor, sink
 			if err != nil {
 				continue // whoever delivers it makes a dead letter of it, or leaves it to a newer mxhook
 			}
-			if more, err := fn(k, at); err != nil || !more {
+			if more, err := fn(k, raw, at); err != nil || !more {
 				return err
 			}
 		}
@@ -180,7 +180,7 @@ func (q *Queue) Delivery(ctx context.Context, id string) (*pipeline.KeptDelivery
 }
 
 // delivery also returns what is stored of one that waits.
-func (q *Queue) delivery(ctx context.Context, id string) (*pipeline.KeptDelivery, []*jetstream.RawStreamMsg, error) {
+func (q *Queue) delivery(ctx context.Context, id string) (*pipeline.KeptDelivery, *jetstream.RawStreamMsg, error) {
 	_, d, _, err := q.deadHead(ctx, id)
 	if err == nil {
 		return keptDead(d), nil, nil
@@ -198,7 +198,7 @@ func (q *Queue) delivery(ctx context.Context, id string) (*pipeline.KeptDelivery
 	}
 	if len(raws) > 0 {
 		k, err := keptWaiting(raws[0])
-		return k, raws, err
+		return k, raws[0], err
 	}
 	f := pipeline.DeliveryFilter{State: pipeline.StateDelivered}
 	f.Message, _, _ = strings.Cut(id, ".")
@@ -211,38 +211,6 @@ func (q *Queue) delivery(ctx context.Context, id string) (*pipeline.KeptDelivery
 		return nil, nil, pipeline.ErrNotFound
 	}
 	return found[i], nil, nil
-}
-
-// waitingOf returns what is stored of a delivery that waits: the one that is due before the one for later, of which a crash
-// may have left both. No sink has a dot in its name, so that an id tells it.
-func waitingOf(ctx context.Context, l *link, id string) ([]*jetstream.RawStreamMsg, error) {
-	_, rest, _ := strings.Cut(id, ".")
-	sink, _, _ := strings.Cut(rest, ".")
-	k := shardOf(sink, deliveryShards)
-	var raws []*jetstream.RawStreamMsg
-	for _, subject := range []string{deliveryDue(k, sink, id), deliveryLater(k, sink, id)} {
-		raw, err := l.delivery[k].GetLastMsgForSubject(ctx, subject)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", subject, err)
-		}
-		raws = append(raws, raw)
-	}
-	return raws, nil
-}
-
-// forget removes what is stored of a delivery that waits. A worker may have it in hand: what that attempt comes to is
-// written down all the same.
-func (q *Queue) forget(ctx context.Context, l *link, d *pipeline.Delivery) error {
-	k := shardOf(d.Sink, deliveryShards)
-	for _, subject := range []string{deliveryLater(k, d.Sink, d.ID), deliveryDue(k, d.Sink, d.ID)} {
-		if err := l.delivery[k].Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-			return fmt.Errorf("remove %s: %w", subject, err)
-		}
-	}
-	return nil
 }
 
 // DropDelivery removes a delivery that waits, for good; its message stays kept. A dead letter is for DropDead.
@@ -287,7 +255,7 @@ func (q *Queue) removeWaiting(ctx context.Context, id string, first func(*pipeli
 	if err := first(k.Delivery); err != nil {
 		return nil, err
 	}
-	return k.Delivery, q.forget(ctx, l, k.Delivery)
+	return k.Delivery, forget(ctx, l, k.Delivery.Sink, id)
 }
 
 // BuryMessage makes a dead letter of a message that was never settled, because it cannot be read for one, with what can

@@ -36,7 +36,7 @@ func (q *Queue) Expire(ctx context.Context, sink string, maxAge time.Duration) (
 			return expired, fmt.Errorf("expire deliveries of sink %q: %w", sink, err)
 		}
 		seq = raw.Sequence + 1
-		if _, _, id, err := splitDelivery(raw.Subject); err != nil || !mailTime(id).Before(until) {
+		if p, err := splitDelivery(raw.Subject); err != nil || !p.mail.Before(until) {
 			continue // the message came later than that, and so did the delivery
 		}
 		done, err := q.expireOne(ctx, l.delivery[k], raw, until, maxAge)
@@ -75,7 +75,7 @@ func (q *Queue) expireOne(ctx context.Context, s jetstream.Stream, raw *jetstrea
 	if err := q.Bury(ctx, d, reason); err != nil {
 		return false, err
 	}
-	if err := s.DeleteMsg(ctx, raw.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if _, err := remove(ctx, s, raw.Sequence); err != nil {
 		return false, err
 	}
 	return true, nil

@@ -173,7 +173,7 @@ func (q *Queue) dropMessage(ctx context.Context, id string) error {
 		return err
 	}
 	waiting := 0
-	err = q.eachWaiting(ctx, l, waitingCursor{}, "", func(k *pipeline.KeptDelivery, _ waitingCursor) (bool, error) {
+	err = q.eachWaiting(ctx, l, waitingCursor{}, "", func(k *pipeline.KeptDelivery, _ *jetstream.RawStreamMsg, _ waitingCursor) (bool, error) {
 		if k.Delivery.Message.Ref == ref(streamName(mailPrefix, head.shard), head.seq) {
 			waiting++
 		}

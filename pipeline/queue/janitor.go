@@ -218,16 +218,16 @@ func oldestDelivery(ctx context.Context, s jetstream.Stream, k int, oldest time.
 		return oldestByReading(ctx, s, k, oldest)
 	}
 	for _, subject := range subjects {
-		_, _, id, err := splitDelivery(subject)
+		p, err := splitDelivery(subject)
 		if err != nil {
 			return time.Time{}, err
 		}
-		oldest = earlier(oldest, mailTime(id))
+		oldest = earlier(oldest, p.mail)
 	}
 	return oldest, nil
 }
 
-// deliverySubjects lists the deliveries of a stream whose subjects end in rest; not whole, it may lack some.
+// deliverySubjects lists the subjects of the deliveries of a stream that end in rest; not whole, it may lack some.
 func deliverySubjects(ctx context.Context, s jetstream.Stream, k int, rest string) (subjects []string, whole bool, err error) {
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(fmt.Sprintf("mxhook.delivery.%d.%s", k, rest)))
 	if err != nil {
@@ -255,11 +255,11 @@ func oldestByReading(ctx context.Context, s jetstream.Stream, k int, oldest time
 		if err != nil {
 			return time.Time{}, fmt.Errorf("read stream %s: %w", streamName(deliveryPrefix, k), err)
 		}
-		_, _, id, err := splitDelivery(raw.Subject)
+		p, err := splitDelivery(raw.Subject)
 		if err != nil {
 			return time.Time{}, err
 		}
-		oldest = earlier(oldest, mailTime(id))
+		oldest = earlier(oldest, p.mail)
 		seq, misses = raw.Sequence+1, 0
 	}
 }

@@ -206,11 +206,11 @@ func TestDeliveriesThatCannotBeReadKeepTheJanitorFromPurging(t *testing.T) {
 	}
 	k := shardOf("box", deliveryShards)
 	s, now := q.link.Load().delivery[k], time.Now()
-	want := mailTime(m.Envelope.ID)
+	want := mailTime(m.Envelope.ID).UTC().Truncate(time.Minute)
 	// What lies behind the last delivery is gone, like the deliveries that were made.
 	for _, deleted := range []string{"", "b", "a"} {
 		if deleted != "" {
-			if err := s.Purge(t.Context(), jetstream.WithPurgeSubject(deliveryDue(k, "box", pipeline.DeliveryID(m.Envelope.ID, "box")+deleted))); err != nil {
+			if err := forget(t.Context(), q.link.Load(), "box", pipeline.DeliveryID(m.Envelope.ID, "box")+deleted); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -48,6 +48,10 @@ type migration struct {
 	refs map[string]string
 	// there has the place of each message that was at the target before, by its key.
 	there map[string]string
+	// waits has the deliveries that wait at the target, by id; waiting counts by sink those of the source.
+	waits   map[string]bool
+	waiting map[string]int64
+	seen    map[string]bool // deliveries of the source, by id: a crash may have left one twice
 }
 
 // Migrate copies all that a queue holds to another one: messages with their ids, deliveries that wait, dead letters, the
@@ -56,7 +60,10 @@ type migration struct {
 // be nil, is called now and then.
 func Migrate(ctx context.Context, from, to Config, progress func(Moved)) (moved Moved, err error) {
 	from.idle, to.idle = true, true
-	m := &migration{progress: progress, refs: map[string]string{}, there: map[string]string{}}
+	m := &migration{
+		progress: progress, refs: map[string]string{}, there: map[string]string{},
+		waits: map[string]bool{}, waiting: map[string]int64{}, seen: map[string]bool{},
+	}
 	if m.src, err = Open(ctx, from); err != nil {
 		return m.moved, fmt.Errorf("migrate from: %w", err)
 	}
@@ -123,7 +130,10 @@ func (m *migration) lookThere(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return m.dst.eachWaiting(ctx, m.to, waitingCursor{}, "", func(k *pipeline.KeptDelivery, _ *jetstream.RawStreamMsg, _ waitingCursor) (bool, error) {
+		m.waits[k.Delivery.ID] = true
+		return true, nil
+	})
 }
 
 func (m *migration) messages(ctx context.Context) error {
@@ -215,48 +225,42 @@ func (m *migration) deliveries(ctx context.Context) error {
 }
 
 func (m *migration) delivery(ctx context.Context, raw *jetstream.RawStreamMsg) error {
-	m.moved.Deliveries.Found++
 	defer m.tell(false)
-	_, sink, id, err := splitDelivery(raw.Subject)
-	if err != nil {
-		return err
-	}
 	var rec deliveryRecord
 	if _, err := decodeFrame(kindDelivery, raw.Data, &rec); err != nil {
-		return fmt.Errorf("delivery %s: %w", id, err)
+		return fmt.Errorf("delivery under %s: %w", raw.Subject, err)
 	}
-	if there, err := waitingAt(ctx, m.to, raw.Subject); err != nil || there {
-		return err
+	if m.seen[rec.ID] {
+		return nil
+	}
+	m.seen[rec.ID] = true
+	m.moved.Deliveries.Found++
+	m.waiting[rec.Sink]++
+	if m.waits[rec.ID] {
+		return nil
 	}
 	if at, ok := m.refs[rec.Ref]; ok {
 		rec.Ref = at
 	} // else its message is gone, and it will be a dead letter that says so
 	frame, err := encodeFrame(kindDelivery, rec, nil)
 	if err != nil {
-		return fmt.Errorf("delivery %s: %w", id, err)
+		return fmt.Errorf("delivery %s: %w", rec.ID, err)
 	}
-	header := nats.Header{}
+	if err := m.dst.noteSink(ctx, rec.Sink); err != nil {
+		return err
+	}
+	k := shardOf(rec.Sink, deliveryShards)
+	subject, header := deliveryDue(k, rec.Sink, rec.ID), nats.Header{}
 	if at := raw.Header.Get(jetstream.ScheduleHeader); at != "" {
 		header.Set(jetstream.ScheduleHeader, at)
-		header.Set(jetstream.ScheduleTargetHeader, raw.Header.Get(jetstream.ScheduleTargetHeader))
+		header.Set(jetstream.ScheduleTargetHeader, subject)
+		subject = deliveryLater(k, rec.Sink, rec.ID)
 	}
-	if _, err := m.dst.publish(ctx, raw.Subject, fmt.Sprintf("%s#%d", token(id), rec.Attempt), header, frame); err != nil {
-		return fmt.Errorf("delivery %s to sink %s: %w", id, sink, err)
+	if _, err := m.dst.publish(ctx, subject, fmt.Sprintf("%s#%d", token(rec.ID), rec.Attempt), header, frame); err != nil {
+		return fmt.Errorf("delivery %s: %w", rec.ID, err)
 	}
 	m.moved.Deliveries.Stored++
 	return nil
-}
-
-func waitingAt(ctx context.Context, l *link, subject string) (bool, error) {
-	var k int
-	if _, err := fmt.Sscanf(subject, "mxhook.delivery.%d.", &k); err != nil || k < 0 || k >= len(l.delivery) {
-		return false, fmt.Errorf("subject %q is not a delivery's", subject)
-	}
-	_, err := l.delivery[k].GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // dead moves the octets before the letters; there is one of each under its subject, so that a repeat changes nothing.
@@ -354,9 +358,9 @@ func (m *migration) verify(ctx context.Context) error {
 	if b.dead < a.dead {
 		return fmt.Errorf("%d dead letters of %d are at the target", b.dead, a.dead)
 	}
-	for sink, w := range a.deliveries {
-		if got := b.deliveries[sink]; got.Due+got.Scheduled < w.Due+w.Scheduled {
-			return fmt.Errorf("%d deliveries of %d for sink %s are at the target", got.Due+got.Scheduled, w.Due+w.Scheduled, sink)
+	for sink, n := range m.waiting {
+		if got := b.deliveries[sink]; got.Due+got.Scheduled < n {
+			return fmt.Errorf("%d deliveries of %d for sink %s are at the target", got.Due+got.Scheduled, n, sink)
 		}
 	}
 	return nil

@@ -28,7 +28,8 @@ func TestMigrationMovesEverythingWithItsIDs(t *testing.T) {
 	later := sampleDelivery(taken(t, src, large), "box")
 	failed(later)
 	at := time.Now().Add(time.Hour)
-	enqueue(t, src, pipeline.Deferred{Delivery: due}, pipeline.Deferred{Delivery: later, NotBefore: at})
+	asBefore(t, src, due, time.Time{}) // a crash left both
+	enqueue(t, src, pipeline.Deferred{Delivery: due, NotBefore: at}, pipeline.Deferred{Delivery: later, NotBefore: at})
 	deadOne := sampleDelivery(taken(t, src, large), "dead")
 	bury(t, src, deadOne)
 	unsettled := spool(t, src, newEnvelope("last"), large)

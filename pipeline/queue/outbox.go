@@ -20,7 +20,7 @@ const (
 	deadPartSize = 512 * kib
 )
 
-// Enqueue implements pipeline.Outbox. A delivery is known by its id and attempt: enqueued again within ten minutes it
+// Enqueue implements pipeline.Outbox. A delivery is known by its id and attempt: enqueued again within two minutes it
 // is dropped, later it may be delivered twice, under the same id. Message must be one that Process handed out.
 func (q *Queue) Enqueue(ctx context.Context, ds []pipeline.Deferred) error {
 	g, ctx := errgroup.WithContext(ctx)

@@ -143,12 +143,12 @@ func (r *replayRun) byID(ctx context.Context, at *replayCursor) error {
 			})
 			continue
 		}
-		k, raws, err := r.q.delivery(ctx, id)
+		k, raw, err := r.q.delivery(ctx, id)
 		r.each(ctx, id, func() (string, error) {
 			if err != nil {
 				return "", err
 			}
-			return r.delivery(ctx, k, raws)
+			return r.delivery(ctx, k, raw)
 		})
 	}
 	return nil
@@ -194,7 +194,7 @@ func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 		if err := r.pace(ctx); err != nil {
 			return err
 		}
-		r.each(ctx, k.Delivery.ID, func() (string, error) { return r.delivery(ctx, k, []*jetstream.RawStreamMsg{raw}) })
+		r.each(ctx, k.Delivery.ID, func() (string, error) { return r.delivery(ctx, k, raw) })
 		return nil
 	}
 	next := func() { at.Part, at.K, at.Seq = at.Part+1, 0, 1 }
@@ -227,12 +227,12 @@ func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 	if f.State != "" && f.State != pipeline.StateWaiting {
 		return nil
 	}
-	return r.q.eachWaiting(ctx, r.l, waitingCursor{at.K, at.Seq}, f.Sink, func(k *pipeline.KeptDelivery, c waitingCursor) (bool, error) {
+	return r.q.eachWaiting(ctx, r.l, waitingCursor{at.K, at.Seq}, f.Sink, func(k *pipeline.KeptDelivery, raw *jetstream.RawStreamMsg, c waitingCursor) (bool, error) {
 		if r.full() {
 			return false, errPageFull
 		}
 		if k.At.Before(r.began) {
-			if err := take(k, &jetstream.RawStreamMsg{}); err != nil {
+			if err := take(k, raw); err != nil {
 				return false, err
 			}
 		}
@@ -341,8 +341,8 @@ func (r *replayRun) copyOf(ctx context.Context, head *stored, env pipeline.Envel
 	}
 }
 
-// delivery brings one delivery back, in whatever state it is.
-func (r *replayRun) delivery(ctx context.Context, k *pipeline.KeptDelivery, raws []*jetstream.RawStreamMsg) (string, error) {
+// delivery brings one delivery back, in whatever state it is; raw is what is stored of one that waits.
+func (r *replayRun) delivery(ctx context.Context, k *pipeline.KeptDelivery, raw *jetstream.RawStreamMsg) (string, error) {
 	to := r.To
 	if to == "" {
 		to = k.Delivery.Sink
@@ -364,7 +364,7 @@ func (r *replayRun) delivery(ctx context.Context, k *pipeline.KeptDelivery, raws
 		if err != nil {
 			return "", err
 		}
-		if err := r.q.forget(ctx, r.l, k.Delivery); err != nil {
+		if err := forgetAt(ctx, r.l, k.Delivery.Sink, k.Delivery.ID, raw); err != nil {
 			return id, fmt.Errorf("it is replayed as %s, but stays: %w", id, err)
 		}
 		return id, nil

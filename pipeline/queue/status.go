@@ -33,8 +33,8 @@ type Status struct {
 	// Deliveries that wait, by sink.
 	Deliveries map[string]Waiting
 	// OldestMessage is the age of the oldest message that is not settled, OldestDelivery that of the message of the
-	// oldest delivery that waits; 0 when there is none. With many deliveries waiting it is that of those which have
-	// not been touched for longest.
+	// oldest delivery that waits, to the minute when that is due; 0 when there is none. With many deliveries waiting it is
+	// that of those which have not been touched for longest.
 	OldestMessage, OldestDelivery time.Duration
 	// StorageUsed, StorageLimit (0: none) and StorageFree in bytes. Free is the least that volume and quota allow, the
 	// reserve included; -1 when an external server does not tell.
@@ -211,38 +211,25 @@ func (c *counts) list(ctx context.Context, s jetstream.Stream, k int) error {
 }
 
 func (c *counts) add(subject string, n int64) {
-	state, sink, id, err := splitDelivery(subject)
+	p, err := splitDelivery(subject)
 	if err != nil {
 		return
 	}
-	w := c.deliveries[sink]
-	if state == "due" {
+	w := c.deliveries[p.sink]
+	if p.due {
 		w.Due += n
 	} else {
 		w.Scheduled += n
 	}
-	c.deliveries[sink] = w
-	c.age(id)
+	c.deliveries[p.sink] = w
+	c.age(p)
 }
 
 // age takes note of a delivery that waits.
-func (c *counts) age(id string) {
-	if t := mailTime(id); !t.IsZero() && (c.oldest.IsZero() || t.Before(c.oldest)) {
-		c.oldest = t
+func (c *counts) age(p deliveryPlace) {
+	if !p.mail.IsZero() && (c.oldest.IsZero() || p.mail.Before(c.oldest)) {
+		c.oldest = p.mail
 	}
-}
-
-// splitDelivery reads the subject of a delivery: mxhook.delivery.<shard>.<due|later>.<sink>.<id>.
-func splitDelivery(subject string) (state, sink, id string, err error) {
-	f := strings.Split(subject, ".")
-	if len(f) != 6 {
-		return "", "", "", fmt.Errorf("subject %q is not a delivery's", subject)
-	}
-	if sink, err = untoken(f[4]); err != nil {
-		return "", "", "", err
-	}
-	id, err = untoken(f[5])
-	return f[3], sink, id, err
 }
 
 // mailTime returns when the message of a delivery was stored, or a little before: the time in the ULID of the message

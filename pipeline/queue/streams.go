@@ -30,7 +30,8 @@ const (
 )
 
 // Subjects. A mail stream has the heads that wait to be processed (in), heads kept for deliveries only (kept), and the
-// parts of large messages, with a note (open) from before the first part until the head is stored. A delivery stream has deliveries that are due and, as scheduled messages, those for later.
+// parts of large messages, with a note (open) from before the first part until the head is stored. A delivery stream has
+// deliveries that are due and, as scheduled messages, those for later: see due.go.
 func mailIn(shard int) string   { return fmt.Sprintf("mxhook.mail.%d.in", shard) }
 func mailKept(shard int) string { return fmt.Sprintf("mxhook.mail.%d.kept", shard) }
 func mailPart(shard int, key string) string {
@@ -39,14 +40,6 @@ func mailPart(shard int, key string) string {
 
 func mailOpen(shard int, key string) string {
 	return fmt.Sprintf("mxhook.mail.%d.open.%s", shard, token(key))
-}
-
-func deliveryDue(shard int, sink, id string) string {
-	return fmt.Sprintf("mxhook.delivery.%d.due.%s.%s", shard, token(sink), token(id))
-}
-
-func deliveryLater(shard int, sink, id string) string {
-	return fmt.Sprintf("mxhook.delivery.%d.later.%s.%s", shard, token(sink), token(id))
 }
 
 func deadRecord(sink, id string) string { return "mxhook.dead.letter." + token(sink) + "." + token(id) }
@@ -144,7 +137,7 @@ func (q *Queue) deliveryConfig(shard int) jetstream.StreamConfig {
 		MaxBytes:          -1,
 		MaxMsgs:           -1,
 		MaxMsgSize:        maxRecord,
-		Duplicates:        10 * time.Minute,
+		Duplicates:        2 * time.Minute,
 		Replicas:          q.cfg.Replicas,
 		AllowDirect:       q.cfg.Replicas == 1,
 		AllowMsgTTL:       true,

@@ -103,10 +103,10 @@ func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 }
 
 // memoryOverhead is what the process needs besides the messages it holds: the embedded server, its caches, sessions;
-// memoryPerWaiting what the embedded server needs to find a delivery that waits.
+// memoryPerScheduled what the embedded server needs for a delivery whose next attempt has a time.
 const (
-	memoryOverhead   = 256 << 20
-	memoryPerWaiting = 1 << 10
+	memoryOverhead     = 256 << 20
+	memoryPerScheduled = 1 << 10
 )
 
 // memoryLimit makes the garbage collector keep the process near what it needs: cold reads of the embedded queue load
@@ -121,15 +121,15 @@ func newMemoryLimit(c *configs.Config, log *slog.Logger) *memoryLimit {
 	m := &memoryLimit{log: log, set: func(n int64) { debug.SetMemoryLimit(n) }}
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		m.base = 2*int64(c.Limits.Memory) + memoryOverhead
-		m.waiting(0)
+		m.scheduled(0)
 	}
 	return m
 }
 
-// waiting makes room for what the embedded server keeps of that many deliveries. A collector that is kept below what
+// scheduled makes room for what the embedded server keeps of that many deliveries. A collector that is kept below what
 // lives does nothing but collect.
-func (m *memoryLimit) waiting(deliveries int64) {
-	limit := m.base + deliveries*memoryPerWaiting
+func (m *memoryLimit) scheduled(deliveries int64) {
+	limit := m.base + deliveries*memoryPerScheduled
 	if m.base == 0 || max(limit-m.limit, m.limit-limit) < m.base/16 {
 		return
 	}

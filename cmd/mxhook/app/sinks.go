@@ -156,11 +156,11 @@ func (k *keeper) round(ctx context.Context) {
 		return
 	}
 	if !st.External {
-		all := int64(0)
+		scheduled := int64(0)
 		for _, w := range st.Deliveries {
-			all += w.Due + w.Scheduled
+			scheduled += w.Scheduled
 		}
-		k.app.memory.waiting(all)
+		k.app.memory.scheduled(scheduled)
 	}
 	names := orphans(st, cfg)
 	k.waiting.Reset()
