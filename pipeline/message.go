@@ -79,8 +79,8 @@ type Content struct {
 	// TextFrom is where Text comes from: TextOwn, TextOfHTML, or "" when there is none.
 	TextFrom    string
 	Attachments []Attachment
-	// Reply is Text taken apart; nil when there is none, or when it is too long to look at.
-	Reply *Reply
+	// TakeApart is what makes Reply; nil when there is no text. Safe for concurrent use.
+	TakeApart func() *Reply `json:"-"`
 	// Calendar are the entries of the calendar parts; the parts themselves are Attachments besides.
 	Calendar []CalendarEntry
 	// List is nil when the message has no list header fields.
@@ -99,6 +99,15 @@ const (
 	TextOwn    = "text"
 	TextOfHTML = "html"
 )
+
+// Reply is Text taken apart; nil when there is none, or when it is too long to look at. The work is done at the first call,
+// because few ask.
+func (c *Content) Reply() *Reply {
+	if c.TakeApart == nil {
+		return nil
+	}
+	return c.TakeApart()
+}
 
 // Header returns the value of the first field of that name (any case), or "".
 func (c *Content) Header(name string) string {

@@ -31,8 +31,8 @@ func playReply(dir string, b *board) error {
 			return err
 		}
 		got := ""
-		if m.Content.Reply != nil {
-			got = m.Content.Reply.Text
+		if r := m.Content.Reply(); r != nil {
+			got = r.Text
 		}
 		b.judge("reply", corpus, filepath.ToSlash(name), "text", fold(got) == fold(string(want)), "got %.200q, want %.200q", got, want)
 		return nil

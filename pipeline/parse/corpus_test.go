@@ -109,7 +109,7 @@ func viewOf(m *pipeline.Message) view {
 		Kind: c.Kind, MessageID: c.MessageID, Subject: c.Subject, From: c.From, Sender: c.Sender, ReplyTo: c.ReplyTo,
 		To: c.To, Cc: c.Cc, Bcc: c.Bcc, InReplyTo: c.InReplyTo, References: c.References, Headers: c.Headers,
 		Text: c.Text, HTML: c.HTML, Problems: m.Problems,
-		Reply: c.Reply, Calendar: c.Calendar, List: c.List, AutoReply: c.AutoReply, Bounce: c.Bounce, Complaint: c.Complaint,
+		Reply: c.Reply(), Calendar: c.Calendar, List: c.List, AutoReply: c.AutoReply, Bounce: c.Bounce, Complaint: c.Complaint,
 		DMARCReport: c.DMARCReport, TLSReport: c.TLSReport,
 	}
 	// That a text is the message's own is the rule and not worth a line in every case.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -265,4 +266,35 @@ func FuzzFlowed(f *testing.F) {
 func textOf(m media, name string) string {
 	v, _ := m.value(name)
 	return decodeText(v.charset, v.octets).text
+}
+
+// FuzzPlainText holds that the short way to read a leaf and enmime read the same, where both can read it.
+func FuzzPlainText(f *testing.F) {
+	addCases(f, func(raw []byte) {
+		rd := &reading{raw: raw, limits: Limits{}.withDefaults()}
+		for _, p := range rd.scan() {
+			if !p.multipart {
+				f.Add(p.body)
+			}
+		}
+	})
+	for _, s := range []string{"a=\r\n", "a =\t\r\nb ", "=3D=\n=41", "=0D=0Aa\r\n\r\n", "\xef\xbb\xbfa", "YQ==", "YW\r\nJj\r\n", "=E2=82=AC", "a\rb\r\r\n", "a\x00b"} {
+		f.Add([]byte(s))
+	}
+	padded := regexp.MustCompile(`=[ \t\r]+(\n|$)`)
+	f.Fuzz(func(t *testing.T, src []byte) {
+		for _, encoding := range []string{"", "base64", "quoted-printable"} {
+			if encoding == "quoted-printable" && padded.Match(src) {
+				continue // see the comment of plainText
+			}
+			for _, label := range []string{"", "utf-8", "us-ascii"} {
+				plain, ok := plainText(encoding, label, src)
+				rd := &reading{limits: Limits{}.withDefaults()}
+				usual, read := rd.usualText(&part{encoding: encoding}, label, src)
+				if ok && read && plain != usual {
+					t.Errorf("%s %s of %q: %q, by enmime %q", encoding, label, src, plain, usual)
+				}
+			}
+		}
+	})
 }

@@ -113,7 +113,7 @@ func (s *Stage) Run(ctx context.Context, m *pipeline.Message) error {
 	m.Content = nil
 	before := len(m.Problems)
 	for _, r := range s.rungs {
-		rd := &reading{limits: s.limits, envelope: &m.Envelope, raw: m.Raw}
+		rd := &reading{limits: s.limits, envelope: &m.Envelope, raw: m.Raw, log: s.log}
 		c, err := rd.try(r)
 		if err != nil {
 			s.log.ErrorContext(ctx, "parse: cannot read", "message", m.Envelope.ID, "rung", r.name, "error", err)
@@ -135,6 +135,7 @@ type reading struct {
 	envelope *pipeline.Envelope
 	raw      []byte
 	notes    notes
+	log      *slog.Logger
 	// charset is the one that the first text part declares, when it says more than ASCII and UTF-8 do.
 	charset string
 	// usual counts the octets that enmime read; see enmimeBytes.
@@ -171,7 +172,7 @@ func (rd *reading) message() *pipeline.Content {
 	rd.content(c, parts)
 	c.Kind = rd.kindOf(c, parts)
 	rd.report(c, parts)
-	c.Reply = reply(c.Text)
+	c.TakeApart = rd.takeApart(c.Text)
 	return c
 }
 

@@ -2,6 +2,7 @@ package parse
 
 import (
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,6 +23,23 @@ const (
 	methodHeader      = "header"
 	methodSeparator   = "separator"
 )
+
+// takeApart returns what makes the reply when somebody asks for it. A mistake of ours there costs the reply alone.
+func (rd *reading) takeApart(text string) func() *pipeline.Reply {
+	if text == "" {
+		return nil
+	}
+	log, id := rd.log, rd.envelope.ID
+	return sync.OnceValue(func() (r *pipeline.Reply) {
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("parse: cannot take the text apart", "message", id, "panic", p)
+				r = nil
+			}
+		}()
+		return reply(text)
+	})
+}
 
 // reply takes a text apart into what is new, what is quoted and the signature. Every line is looked at a bounded number of
 // times, so that the work is linear.

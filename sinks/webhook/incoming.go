@@ -123,10 +123,11 @@ func (in *incoming) ownText() string {
 
 // reply is the text without quotes and signature, and the signature.
 func (in *incoming) reply() (text, signature string, ok bool) {
-	if in.content.Reply == nil {
+	r := in.content.Reply()
+	if r == nil {
 		return "", "", false
 	}
-	return in.content.Reply.Text, in.content.Reply.Signature, true
+	return r.Text, r.Signature, true
 }
 
 // dkim sums the signatures up: whether there is one, and whether one is good.

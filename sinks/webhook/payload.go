@@ -474,7 +474,7 @@ func newPayloadMessage(of *pipeline.Message, o PayloadOptions) *payloadMessage {
 		m.Sender = &newPayloadAddresses([]pipeline.Address{*c.Sender})[0]
 	}
 	if o.Reply {
-		m.Reply = newPayloadReply(c.Reply)
+		m.Reply = newPayloadReply(c.Reply())
 	}
 	for _, a := range c.Attachments {
 		link, omitted := "", o.OmitAttachments

@@ -70,7 +70,7 @@ func TestWhatIsAllThereIsGoesOut(t *testing.T) {
 
 func TestReplyIsThereWhenAskedFor(t *testing.T) {
 	t.Parallel()
-	m := &pipeline.Message{Content: &pipeline.Content{Reply: &pipeline.Reply{Text: "new"}}}
+	m := &pipeline.Message{Content: &pipeline.Content{TakeApart: func() *pipeline.Reply { return &pipeline.Reply{Text: "new"} }}}
 	if r := newPayloadMessage(m, PayloadOptions{}).Reply; r != nil {
 		t.Errorf("not asked for: %+v", r)
 	}

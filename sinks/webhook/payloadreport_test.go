@@ -61,7 +61,9 @@ func kindCases() map[string]*pipeline.Delivery {
 		},
 		"15-invitation": func(c *pipeline.Content) {
 			c.Text, c.TextFrom = "Yes.\n\nOn 20 Nov 2026, Bob wrote:\n> Lunch?\n-- \nAnn\n", pipeline.TextOwn
-			c.Reply = &pipeline.Reply{Text: "Yes.", Quoted: "On 20 Nov 2026, Bob wrote:\n> Lunch?", Signature: "-- \nAnn", Method: "attribution"}
+			c.TakeApart = func() *pipeline.Reply {
+				return &pipeline.Reply{Text: "Yes.", Quoted: "On 20 Nov 2026, Bob wrote:\n> Lunch?", Signature: "-- \nAnn", Method: "attribution"}
+			}
 			c.List = &pipeline.List{ID: "team.example.com", Name: "Team", Unsubscribe: []string{"https://example.com/u"}, OneClick: true, Archive: "https://example.com/a"}
 			c.Calendar = []pipeline.CalendarEntry{{
 				Part: "2", Method: "REQUEST", Component: "event", UID: "1@example.com", Sequence: 1, Status: "CONFIRMED", Summary: "Lunch", Location: "Here",
