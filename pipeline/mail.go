@@ -99,6 +99,9 @@ func (m *Message) returnPath() string {
 // quotes, a version, a final dot and octets that have no business there. When in doubt (a comment or a quoted string
 // that does not end) a field that has the name anywhere counts as forged. Without an authservID nothing is forged.
 func ForgedResults(f RawField, authservID string) bool {
+	if len(f.Name) < len("Authentication-Results") { // most fields: this is asked of all
+		return false
+	}
 	id := strings.ToLower(strings.TrimSuffix(authservID, "."))
 	if id == "" || !strings.EqualFold(strings.TrimFunc(string(f.Name), notVisible), "Authentication-Results") {
 		return false

@@ -60,7 +60,7 @@ func (s *Stage) checkARC(ctx context.Context, raw []byte, at time.Time) arcResul
 		return arcResult{result: pipeline.ResultFail, reason: err.Error()}
 	}
 	res := arcResult{sets: sets}
-	res.result, res.reason = validateChain(ctx, m, sets, newKeyring(ctx, s.resolver), at)
+	res.result, res.reason = validateChain(ctx, m, sets, s.newKeyring(ctx), at)
 	return res
 }
 

@@ -149,3 +149,43 @@ func FuzzDKIMSignature(f *testing.F) {
 		}
 	})
 }
+
+// FuzzBody holds the canonical form of a body against one that is made line by line as the standard says it.
+func FuzzBody(f *testing.F) {
+	for _, s := range []string{"", "a", "a\r\n\r\n", "a \r\n\r\nb\t\tc\r\n", "\n\na\n", "a  b\r\n\r\n \r\n\r\nc\r\n \r\n", "\r\n\r\na\r\r\n\r", strings.Repeat("x y\r\n", 3000) + " z", strings.Repeat("x  y\r\n", 3000)} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, relaxed := range []bool{false, true} {
+			if got, want := bodyForm(t, string(body), relaxed), slowForm(string(body), relaxed); got != want {
+				t.Errorf("relaxed %v of %q: %q, want %q", relaxed, body, got, want)
+			}
+		}
+	})
+}
+
+func slowForm(body string, relaxed bool) string {
+	lines := strings.Split(body, "\n")
+	if lines[len(lines)-1] == "" { // behind the last line end there is no line
+		lines = lines[:len(lines)-1]
+	}
+	for i, l := range lines {
+		if i < len(lines)-1 || strings.HasSuffix(body, "\n") {
+			l = strings.TrimSuffix(l, "\r")
+		}
+		if relaxed {
+			for old := ""; old != l; {
+				old, l = l, strings.NewReplacer("\t", " ", "  ", " ").Replace(l)
+			}
+			l = strings.TrimSuffix(l, " ")
+		}
+		lines[i] = l
+	}
+	for len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	if len(lines) == 0 && relaxed {
+		return ""
+	}
+	return strings.Join(lines, "\r\n") + "\r\n"
+}

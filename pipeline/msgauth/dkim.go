@@ -32,7 +32,7 @@ func (s *Stage) checkDKIM(ctx context.Context, raw []byte, at time.Time) ([]dkim
 			Detail: fmt.Sprintf("%d signatures, the first %d were verified", len(fields), s.maxSignatures),
 		})
 	}
-	keys := newKeyring(ctx, s.resolver)
+	keys := s.newKeyring(ctx)
 	large := pipeline.HeaderEnd(raw) > maxSignedHeader
 	results := make([]dkimResult, min(len(fields), 2*s.maxSignatures))
 	for i := range results {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"mxhook/pipeline"
 )
 
@@ -109,16 +111,27 @@ func (k *publicKey) verify(sum, signature []byte) bool {
 type keyring struct {
 	ctx      context.Context // of the one verification that it is made for
 	resolver Resolver
+	parsed   *parsedKeys
 	seen     map[string]foundKey
 }
+
+// parsedKeys are key records with the keys that they hold, since reading an RSA key takes longer than hashing a mail of usual
+// size. A record always holds the same key, so there is nothing to expire: how long it is good for is the resolver's business.
+type parsedKeys = lru.Cache[string, *publicKey]
+
+// maxParsedKeys bounds their number, maxParsedRecord the length of a record that is kept: one of a usual key has 400 octets.
+const (
+	maxParsedKeys   = 2000
+	maxParsedRecord = 2 << 10
+)
 
 type foundKey struct {
 	key            *publicKey
 	result, reason string
 }
 
-func newKeyring(ctx context.Context, r Resolver) *keyring {
-	return &keyring{ctx: ctx, resolver: r, seen: make(map[string]foundKey)}
+func (s *Stage) newKeyring(ctx context.Context) *keyring {
+	return &keyring{ctx: ctx, resolver: s.resolver, parsed: s.keys, seen: make(map[string]foundKey)}
 }
 
 // find returns the key of a signature, when it may be used for it; otherwise result and reason say why not.
@@ -153,9 +166,15 @@ func (k *keyring) lookup(name string) foundKey {
 	case len(txts) > 1: // RFC 6376 3.6.2.2
 		return foundKey{nil, pipeline.ResultPermError, "multiple TXT records found for key"}
 	}
+	if key, ok := k.parsed.Get(txts[0]); ok {
+		return foundKey{key: key}
+	}
 	key, err := parseKey(txts[0])
 	if err != nil {
 		return foundKey{nil, pipeline.ResultPermError, err.Error()}
+	}
+	if len(txts[0]) <= maxParsedRecord {
+		k.parsed.Add(txts[0], key)
 	}
 	return foundKey{key: key}
 }

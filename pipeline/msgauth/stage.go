@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mxhook/pipeline"
@@ -47,6 +48,7 @@ type Stage struct {
 	maxSignatures int
 	maxLookups    int
 	sealers       map[string]bool
+	keys          *parsedKeys
 	upstreams     []Upstream
 	log           *slog.Logger
 	metrics       *stageMetrics
@@ -65,6 +67,7 @@ func New(o Options) *Stage {
 		log:           o.Log,
 		metrics:       newStageMetrics(o.Registerer),
 	}
+	s.keys, _ = lru.New[string, *publicKey](maxParsedKeys) // fails for a size below 1 only
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -148,12 +151,16 @@ func (s *Stage) check(ctx context.Context, m *pipeline.Message) *checks {
 	env := m.Envelope
 	env.Client = c.origin.client
 	run("spf", func() { c.spf = s.checkSPF(ctx, &env) })
-	run("dkim", func() { c.dkim, c.problems = s.checkDKIM(ctx, m.Raw, at) })
-	run("arc", func() { c.arc = s.checkARC(ctx, m.Raw, at) })
+	if hasChain(m.Raw) {
+		run("arc", func() { c.arc = s.checkARC(ctx, m.Raw, at) })
+	} else {
+		c.arc = arcResult{result: pipeline.ResultNone}
+	}
 	run("iprev", func() { c.iprev = s.checkIPRev(ctx, env.Client.IP) })
 	if c.authorErr == nil {
 		run("dmarc", func() { c.dmarc = s.discover(c.walker, c.author) })
 	}
+	s.guard(m, "dkim", func() { c.dkim, c.problems = s.checkDKIM(ctx, m.Raw, at) }) // most of the work: here, in place of waiting
 	wg.Wait()
 	return c
 }

@@ -192,12 +192,37 @@ func escapeName(name string) (escaped string, ok bool) {
 	if name == "" || len(name) > 254 {
 		return "", false
 	}
+	if isPlainName(name) {
+		return dns.Fqdn(name), true
+	}
 	var wire [256]byte
 	if _, err := dns.PackDomainName(dns.Fqdn(strings.ReplaceAll(name, `\`, `\\`)), wire[:], 0, nil, false); err != nil {
 		return "", false
 	}
 	escaped, _, err := dns.UnpackDomainName(wire[:], 0)
 	return dns.CanonicalName(escaped), err == nil
+}
+
+// isPlainName reports whether a name is its own escaped form but for the final dot: labels of 1 to 63 lower case letters,
+// digits, hyphens and underscores, 253 octets together.
+func isPlainName(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	label := 0
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '.' && label > 0:
+			label = 0
+			continue
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
+			label++
+		default:
+			return false
+		}
+		if label > 63 {
+			return false
+		}
+	}
+	return label > 0 && len(name) <= 253
 }
 
 // unescape undoes the escapes of miekg/dns: \DDD and \X.

@@ -573,3 +573,33 @@ func FuzzEscapeName(f *testing.F) {
 		}
 	})
 }
+
+// TestPlainNamesAreEscapedAsTheLibraryDoes holds the short way to escape a name against the long one.
+func TestPlainNamesAreEscapedAsTheLibraryDoes(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 63)
+	names := []string{
+		"example.org", "example.org.", "_dmarc.x-y.example", "1.2.0.192.in-addr.arpa", "a", "a.", ".", "a..b", ".a", "a.b..", "Example.org", `a\.b`, "a b.c", "ü.example",
+		long + ".org", long + "a.org", strings.Join([]string{long, long, long, long[:61]}, "."), strings.Join([]string{long, long, long, long[:62]}, "."),
+		strings.Join([]string{long, long, long, long[:61], ""}, "."), strings.Join([]string{long, long, long, long}, "."), "",
+	}
+	plain := 0
+	for _, name := range names {
+		if !isPlainName(name) {
+			continue
+		}
+		plain++
+		var wire [256]byte
+		if _, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false); err != nil {
+			t.Errorf("%q: %v", name, err)
+			continue
+		}
+		want, _, err := dns.UnpackDomainName(wire[:], 0)
+		if got, ok := escapeName(name); !ok || err != nil || got != dns.CanonicalName(want) {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+	if plain != 9 {
+		t.Errorf("%d names are plain, want 9", plain)
+	}
+}

@@ -141,7 +141,7 @@ func fromClause(body string) (words []string, comments string, ok bool) {
 		}
 		outside.WriteByte(body[i])
 		i++
-		if w := strings.Fields(outside.String()); len(w) > 2 && strings.EqualFold(w[len(w)-1], "by") && i < len(body) && isTagSpace(rune(body[i])) {
+		if w := strings.Fields(outside.String()); len(w) > 2 && strings.EqualFold(w[len(w)-1], "by") && i < len(body) && isTagSpace(body[i]) {
 			break
 		}
 		if outside.Len() > 2000 {
