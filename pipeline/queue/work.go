@@ -56,32 +56,28 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, ready func(co
 
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var handlers sync.WaitGroup
-	var taken, open atomic.Int64 // messages that have come and are not finished; sources that are fetched from
-	slots := make(chan struct{}, n)
-	// accept keeps a message alive from its arrival on, also while it waits for a slot; started is done when it has one.
+	beating, rest := context.WithCancel(context.Background())
+	beats := beats{msgs: map[jetstream.Msg]struct{}{}}
+	var helpers sync.WaitGroup
+	helpers.Go(func() { beats.run(beating, q.cfg.ackWait/3) })
+	defer helpers.Wait()
+	defer rest()
+	crew := newCrew(n, len(sources), func(h held) {
+		defer beats.remove(h.msg)
+		if ctx.Err() != nil {
+			beats.remove(h.msg)
+			h.msg.Nak() //nolint:errcheck // it comes back after ack_wait otherwise
+			return
+		}
+		handle(running, h.link, h.msg)
+	})
+	// A message is kept alive from its arrival on, also while it waits for a worker.
 	accept := func(l *link, m jetstream.Msg, started *sync.WaitGroup) {
-		beat := q.keepAlive(m)
-		taken.Add(1)
-		started.Add(1)
-		handlers.Go(func() {
-			defer taken.Add(-1)
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-			case <-ctx.Done():
-			}
-			started.Done()
-			defer beat()
-			if ctx.Err() != nil {
-				beat()
-				m.Nak() //nolint:errcheck // it comes back after ack_wait otherwise
-				return
-			}
-			handle(running, l, m)
-		})
+		beats.add(m)
+		crew.take(ctx, held{l, m, started})
 	}
-	// A source asks for its share of the free slots, and for one message when there are none.
+	var open atomic.Int64 // sources that are fetched from
+	// A source asks for its share of the free workers, and for one message when there are none.
 	batch := func(ctx context.Context) (int, error) {
 		most := maxFetch
 		if ready != nil {
@@ -90,9 +86,8 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, ready func(co
 				return 0, err
 			}
 		}
-		free := n - int(taken.Load())
 		sharers := max(1, int(open.Load()))
-		return min(max(1, (free+sharers-1)/sharers), most, maxFetch), nil
+		return min(max(1, (crew.free()+sharers-1)/sharers), most, maxFetch), nil
 	}
 	var pulls sync.WaitGroup
 	for _, s := range sources {
@@ -108,9 +103,12 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, ready func(co
 			}, batch, accept)
 		})
 	}
+	over := make(chan struct{})
+	helpers.Go(func() { crew.drain(ctx, over) })
 	pulls.Wait()
+	close(over)
 	defer time.AfterFunc(q.cfg.drainFor, stop).Stop()
-	handlers.Wait()
+	crew.wg.Wait()
 	return nil
 }
 
@@ -183,30 +181,6 @@ func (q *Queue) fetchFrom(c jetstream.Consumer, n int) (jetstream.MessageBatch, 
 		return c.Fetch(min(n, maxRemoteFetch), jetstream.FetchMaxWait(q.cfg.pullFor))
 	}
 	return c.Fetch(n, jetstream.FetchMaxWait(q.cfg.pullFor), jetstream.FetchMaxBytes(fetchBytes))
-}
-
-// keepAlive tells the server, until the returned function is called, that a message is being worked on, so that it is
-// not handed out a second time.
-func (q *Queue) keepAlive(m jetstream.Msg) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(q.cfg.ackWait / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				m.InProgress() //nolint:errcheck // settling says what is wrong
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
 }
 
 // guard calls h and turns a panic into an error, so that one message cannot take the process down.
