@@ -43,6 +43,8 @@ type stored struct {
 	shard  int
 	seq    uint64
 	inline []byte
+	// compared says that inline is, octet for octet, what SHA256 was taken of.
+	compared bool
 	// onlyKept says that it is not to be processed; only findMessage sets it.
 	onlyKept bool
 }
@@ -142,7 +144,11 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 			return nil, err
 		}
 	}
-	if sum := sha256.Sum256(raw); sum != want || int64(len(raw)) != s.Size {
+	sum := want
+	if !s.compared {
+		sum = sha256.Sum256(raw)
+	}
+	if sum != want || int64(len(raw)) != s.Size {
 		return nil, fmt.Errorf("%w: %d octets with SHA-256 %x, taken in were %d with %x", errDamaged, len(raw), sum, s.Size, want)
 	}
 	return &pipeline.Message{

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ func (q *Queue) Process(ctx context.Context, n int, h func(context.Context, *pip
 		}
 	}
 	err := q.work(ctx, n, sources, nil, func(ctx context.Context, _ *link, m jetstream.Msg) { q.processOne(ctx, m, h) })
+	q.confirmAcks()
 	if err != nil {
 		return fmt.Errorf("process messages: %w", err)
 	}
@@ -51,7 +53,7 @@ func (q *Queue) processOne(ctx context.Context, m jetstream.Msg, h func(context.
 		s.settle(ctx, q, err)
 		return
 	}
-	s.head, err = decodeMail(shard, meta.Sequence.Stream, m.Data())
+	s.head, err = q.readMail(shard, meta.Sequence.Stream, m)
 	if errors.Is(err, errNewer) {
 		s.settle(ctx, q, pipeline.Later(err, q.cfg.Now().Add(newerWait*q.cfg.backoff)))
 		return
@@ -69,6 +71,14 @@ func (q *Queue) processOne(ctx context.Context, m jetstream.Msg, h func(context.
 		err = q.along(ctx, handle)
 	}
 	s.settle(ctx, q, err)
+}
+
+// readMail reads the record of a message that was handed out, unless it is one that this process still has in mind.
+func (q *Queue) readMail(shard int, seq uint64, m jetstream.Msg) (*stored, error) {
+	if h := q.handoff.take(m.Headers().Get(jetstream.MsgIDHeader)); h != nil && bytes.Equal(h.frame, m.Data()) {
+		return &stored{mailRecord: h.record, shard: shard, seq: seq, inline: h.frame[len(h.frame)-h.octets:], compared: true}, nil
+	}
+	return decodeMail(shard, seq, m.Data())
 }
 
 func (q *Queue) handleMail(ctx context.Context, head *stored, h func(context.Context, *pipeline.Message) error) error {

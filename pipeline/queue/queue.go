@@ -54,6 +54,11 @@ type Queue struct {
 	// delivered are the successes that are not written down yet.
 	delivered deliveredLog
 	repeats   repeats
+	// handoff has the messages that this process has just taken; acked is how its last acknowledgements can be waited for.
+	handoff handoff
+	acked   lastAcks
+	// volume is what the volume had free a moment ago.
+	volume volume
 	// unreadable are the subjects of dead letters that it was said of.
 	unreadable sync.Map
 

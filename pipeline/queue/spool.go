@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"mxhook/pipeline"
 )
@@ -21,7 +23,7 @@ func (q *Queue) Admit(_ context.Context, size int64) error {
 func (q *Queue) admit(size int64) error {
 	need := q.cfg.Reserve + max(size, 0) + q.inFlightBytes.Load()
 	if q.cfg.URL == "" {
-		free, err := diskFree(q.cfg.Dir)
+		free, err := q.volume.free(q.cfg.Dir)
 		if err != nil {
 			return fmt.Errorf("admit message: %w", err)
 		}
@@ -58,4 +60,28 @@ func (q *Queue) begin(ctx context.Context, env pipeline.Envelope, key string, sh
 		return nil, err
 	}
 	return newWriter(ctx, q, env, key, shard, subject), nil
+}
+
+// volumeEvery is how often the volume is looked at when messages come fast: what they take meanwhile is little beside any
+// reserve.
+const volumeEvery = 10 * time.Millisecond
+
+// volume is what a look at the volume found, for a moment.
+type volume struct {
+	mu   sync.Mutex
+	at   time.Time
+	left int64
+}
+
+func (v *volume) free(dir string) (int64, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if now := time.Now(); now.Sub(v.at) > volumeEvery {
+		left, err := diskFree(dir)
+		if err != nil {
+			return 0, err
+		}
+		v.at, v.left = now, left
+	}
+	return v.left, nil
 }

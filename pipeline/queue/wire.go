@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // What the queue stores is a frame: a head in JSON and, behind it, octets of a message.
@@ -44,6 +45,15 @@ var errNewer = errors.New("written by a newer mxhook")
 
 // encodeFrame builds a frame; the octets are copied.
 func encodeFrame(kind byte, head any, octets []byte) ([]byte, error) {
+	b, err := encodeHead(kind, head)
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Grow(b, len(octets)), octets...), nil
+}
+
+// encodeHead builds a frame up to its octets.
+func encodeHead(kind byte, head any) ([]byte, error) {
 	text, err := json.Marshal(head)
 	if err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
@@ -58,12 +68,11 @@ func encodeFrame(kind byte, head any, octets []byte) ([]byte, error) {
 	if len(text) > maxHeadStored {
 		return nil, fmt.Errorf("encode record: its head has %d bytes deflated, more than %d", len(text), maxHeadStored)
 	}
-	b := make([]byte, 0, frameLead+len(text)+len(octets))
+	b := make([]byte, 0, frameLead+len(text))
 	b = append(b, frameMagic...)
 	b = append(b, kind, frameVersion, flags)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(text)))
-	b = append(b, text...)
-	return append(b, octets...), nil
+	return append(b, text...), nil
 }
 
 // decodeFrame reads a frame into head; the octets it returns share memory with b.

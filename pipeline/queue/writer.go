@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +16,11 @@ import (
 )
 
 const (
-	// minBuffer is what a writer asks for first, and all it can count on when memory is short.
-	minBuffer = 4 * kib
+	// firstBuffer is what a writer asks for first: most mail fits. minBuffer is all it can count on when memory is short.
+	firstBuffer = 16 * kib
+	minBuffer   = 4 * kib
+	// headroom is the room in front of a buffer for the lead and the head of the record.
+	headroom = 1 * kib
 	// smallPart is the size from which a buffer that cannot grow is sent as a part at once.
 	smallPart = 64 * kib
 	// partWindow bounds the parts of one message that are under way at once.
@@ -57,6 +61,7 @@ type Writer struct {
 	hash  hash.Hash
 	size  int64
 	buf   []byte // cap(buf) bytes of q.inFlight are ours
+	base  []byte // headroom, and behind it buf; nil without buf
 	parts []*part
 	done  int   // parts before this index are not under way
 	err   error // the first failure; nothing works after it
@@ -183,19 +188,39 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 			return nil, w.err
 		}
 	}
-	frame, err := encodeFrame(kindMail, w.record(), w.buf)
+	rec := w.record()
+	frame, err := w.frame(rec)
 	if err != nil {
 		w.fail(err)
 		return nil, w.err
 	}
-	ack, err := w.q.publish(ctx, w.subject, token(w.key), nil, frame)
+	id := token(w.key)
+	if w.subject == mailIn(w.shard) {
+		w.q.handoff.put(id, &handed{rec, frame, len(w.buf)})
+	}
+	ack, err := w.q.publish(ctx, w.subject, id, nil, frame)
 	if err != nil {
+		w.q.handoff.take(id)
 		return nil, err
 	}
 	if w.repeatKey != "" {
 		w.q.noteTaken(w.repeatKey, w.env.ID)
 	}
 	return ack, nil
+}
+
+// frame is the record with its octets: those in the buffer, in place if the head fits in front of them. The buffer is not
+// used again.
+func (w *Writer) frame(rec mailRecord) ([]byte, error) {
+	head, err := encodeHead(kindMail, rec)
+	if err != nil {
+		return nil, err
+	}
+	if start := headroom - len(head); w.base != nil && start >= 0 {
+		copy(w.base[start:], head)
+		return w.base[start : headroom+len(w.buf)], nil
+	}
+	return append(slices.Grow(head, len(w.buf)), w.buf...), nil
 }
 
 // record is the head of the message, all of whose parts are stored.
@@ -228,7 +253,7 @@ func (w *Writer) finish(purge bool) {
 	w.q.writers.remove(w)
 	w.waitParts(0)
 	w.release(cap(w.buf))
-	w.buf = nil
+	w.buf, w.base = nil, nil
 	switch {
 	case len(w.parts) == 0:
 	case purge:
@@ -299,13 +324,23 @@ func (w *Writer) grow(size int) bool {
 		break
 	}
 	w.q.inFlightBytes.Add(more)
-	w.buf = append(make([]byte, 0, size), w.buf...)
+	octets := w.buf
+	w.makeBuffer(size)
+	w.buf = append(w.buf, octets...)
 	return true
+}
+
+func (w *Writer) makeBuffer(size int) {
+	w.base = make([]byte, headroom+size)
+	w.buf = w.base[headroom:headroom]
 }
 
 // newBuffer gets a buffer for a writer that has none: a large one for a message known to be large, if there is room.
 func (w *Writer) newBuffer() error {
 	size := w.spareRoom()
+	if size == 0 && len(w.parts) == 0 && !w.q.crowded(firstBuffer) && w.q.inFlight.TryAcquire(firstBuffer) {
+		size = firstBuffer
+	}
 	if size == 0 {
 		// Nothing of ours is held here: no buffer, no part under way.
 		size = minBuffer
@@ -316,7 +351,7 @@ func (w *Writer) newBuffer() error {
 		}
 	}
 	w.q.inFlightBytes.Add(int64(size))
-	w.buf = make([]byte, 0, size)
+	w.makeBuffer(size)
 	return nil
 }
 
@@ -353,7 +388,7 @@ func (w *Writer) send() {
 		}
 	}
 	body := w.buf
-	w.buf = nil
+	w.buf, w.base = nil, nil
 	p := &part{done: make(chan struct{}), size: len(body)}
 	id := fmt.Sprintf("%s.%d", token(w.key), len(w.parts))
 	w.parts = append(w.parts, p)
