@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"mxhook/cmd/mxhook/app/apptest"
+	"mxhook/pipeline"
 )
 
 // clusterEnv is how long the faults of TestAClusterLosesNothing go on, such as 5m; unset is one round of a few of them.
@@ -23,15 +28,15 @@ type site struct {
 	t               *testing.T
 	nats            *natsCluster
 	ingest, process []*apptest.Process
-	senders         *persistent
+	senders         []*persistent // of each instance that receives
 	hold            time.Duration // how long a fault lasts
 	endpoint        *apptest.Endpoint
-	longest         time.Duration
+	longest         time.Duration // until every instance accepted again
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, nats: startNATS(t), endpoint: apptest.NewEndpoint(t)}
+	s := &site{t: t, nats: startNATS(t, 3), endpoint: apptest.NewEndpoint(t)}
 	s.endpoint.Forget()
 	bin := apptest.Build(t)
 	config := strings.Replace(apptest.BasicConfig, "queue: {reserve: 10MB}", strings.Replace(clusterQueue, "URL", s.nats.urls(), 1), 1)
@@ -43,25 +48,70 @@ func newSite(t *testing.T) *site {
 		return p
 	}
 	for range 2 {
-		s.ingest = append(s.ingest, instance("ingest"))
+		p := instance("ingest")
+		s.ingest = append(s.ingest, p)
+		s.senders = append(s.senders, sendSteadily(t, p.SMTP, 100*time.Millisecond, func(n int) int {
+			return []int{2_000, 20_000, 5_000, 10_000, 800_000}[min(n%50, 4)]
+		}))
 	}
 	for range 3 {
 		s.process = append(s.process, instance("process"))
 	}
-	s.senders = sendPersistently(t, func() string { return s.ingest[rand.IntN(2)].SMTP() }, 8, func(n int) int {
-		<-time.After(20 * time.Millisecond) // it is the faults that count, not the load
-		return []int{2_000, 20_000, 5_000, 10_000, 800_000}[min(n%50, 4)]
-	})
 	return s
 }
 
-// after waits for mail to be accepted and says how long that took since a majority has been there.
-func (s *site) after(what string, majority time.Time) {
+// after waits until every instance that receives has accepted mail that was sent since a majority has been there, and says
+// how long that took and what the instances said of it.
+func (s *site) after(what string, majority time.Time, without ...*apptest.Process) {
 	s.t.Helper()
-	grows(s.t, what, s.ingest[0], 20, func() int64 { return int64(s.senders.accepted.count()) })
-	took := time.Since(majority)
-	s.longest = max(s.longest, took)
-	s.t.Logf("%s: 20 mails were accepted within %v of a majority being there", what, took.Round(100*time.Millisecond))
+	var took []string
+	for i, p := range s.ingest {
+		if slices.Contains(without, p) {
+			continue
+		}
+		grows(s.t, what, p, 10, func() int64 { return int64(len(s.senders[i].since(majority))) })
+		first := s.senders[i].since(majority)[0].ended.Sub(majority)
+		s.longest = max(s.longest, first)
+		slowest := time.Duration(0)
+		for _, tr := range s.senders[i].since(time.Time{}) {
+			if tr.ended.After(majority) {
+				slowest = max(slowest, tr.ended.Sub(tr.began))
+			}
+		}
+		took = append(took, fmt.Sprintf("instance %d accepted again after %.1f s, its slowest transaction took %.1f s", i, first.Seconds(), slowest.Seconds()))
+	}
+	s.t.Logf("%s: %s%s", what, strings.Join(took, "; "), s.phases(majority))
+}
+
+// phases are what the instances that receive have said of the queue since then, in the order of time.
+func (s *site) phases(since time.Time) string {
+	var said []string
+	for i, p := range s.ingest {
+		for text := range strings.Lines(p.Log()) {
+			var line struct {
+				Time               time.Time
+				Msg, Server, Error string
+			}
+			if json.Unmarshal([]byte(text), &line) == nil && line.Time.After(since) && strings.Contains(line.Msg, "queue") {
+				said = append(said, fmt.Sprintf("\n  %5.1f s, instance %d: %s %s %.120s", line.Time.Sub(since).Seconds(), i, line.Msg, line.Server, line.Error))
+			}
+		}
+	}
+	slices.Sort(said)
+	return strings.Join(said, "")
+}
+
+// tellOf says what the instances know of deliveries that are missing.
+func (s *site) tellOf(missing []string) {
+	for _, delivery := range missing {
+		id, _, _ := strings.Cut(delivery, ".")
+		ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+		kept, err := s.ingest[0].Console().Message(ctx, id)
+		s.t.Logf("message %s: %+v, %v", id, kept, err)
+		deliveries, err := s.ingest[0].Console().Deliveries(ctx, pipeline.DeliveryFilter{Message: id}, 10)
+		s.t.Logf("deliveries of message %s: %+v, %v", id, deliveries, err)
+		cancel()
+	}
 }
 
 // faults of the site, in turn. Each ends with everything as it was.
@@ -93,7 +143,7 @@ var faults = []struct {
 	{"kill -9 of an instance that receives and of one that processes", false, func(s *site, name string) {
 		for _, p := range []*apptest.Process{s.ingest[rand.IntN(2)], s.process[rand.IntN(3)]} {
 			p.Kill()
-			s.after(name, time.Now())
+			s.after(name, time.Now(), p)
 			p.Start()
 		}
 	}},
@@ -150,12 +200,17 @@ func TestAClusterLosesNothing(t *testing.T) {
 			s.after("after "+f.name, time.Now())
 		}
 	}
-	s.senders.stop()
-	s.senders.settled(t, s.endpoint, "hook")
+	for _, p := range s.senders {
+		p.stop()
+		p.settled(t, s.endpoint, "hook")
+	}
 	if t.Failed() {
+		for _, p := range s.senders {
+			s.tellOf(p.accepted.missing(s.endpoint, "hook"))
+		}
 		for i, p := range append(append([]*apptest.Process(nil), s.ingest...), s.process...) {
 			t.Logf("instance %d said last:\n%s", i, p.Log())
 		}
 	}
-	t.Logf("%v of faults; the longest time until mail was accepted again %v", time.Since(began).Round(time.Second), s.longest.Round(100*time.Millisecond))
+	t.Logf("%v of faults; the longest time until both instances accepted mail again %v", time.Since(began).Round(time.Second), s.longest.Round(100*time.Millisecond))
 }

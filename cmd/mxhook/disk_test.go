@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -71,8 +72,12 @@ type persistent struct {
 	temporary, others, broken atomic.Int64
 	mu                        sync.Mutex
 	wrong                     map[string]int
+	transactions              []transaction // those that were accepted
 	stop                      func()
 }
+
+// transaction is the time that a mail which was accepted took.
+type transaction struct{ began, ended time.Time }
 
 func sendPersistently(t *testing.T, addr func() string, senders int, size func(n int) int) *persistent {
 	t.Helper()
@@ -83,12 +88,7 @@ func sendPersistently(t *testing.T, addr func() string, senders int, size func(n
 		wg.Go(func() {
 			for n := i; ctx.Err() == nil; n += senders {
 				mail := apptest.Mail{From: "s@example.org", To: []string{"in@example.com"}, Data: apptest.Text(fmt.Sprintf("mail %d", n), size(n))}
-				for ctx.Err() == nil && !p.once(addr(), mail) {
-					select {
-					case <-ctx.Done():
-					case <-time.After(50 * time.Millisecond):
-					}
-				}
+				p.insist(ctx, addr, mail)
 			}
 		})
 	}
@@ -98,10 +98,50 @@ func sendPersistently(t *testing.T, addr func() string, senders int, size func(n
 	return p
 }
 
+// sendSteadily sends a mail in every interval, whatever becomes of those before it: as senders do that know nothing of each
+// other.
+func sendSteadily(t *testing.T, addr func() string, every time.Duration, size func(n int) int) *persistent {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &persistent{wrong: map[string]int{}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			mail := apptest.Mail{From: "s@example.org", To: []string{"in@example.com"}, Data: apptest.Text(fmt.Sprintf("mail %d", n), size(n))}
+			wg.Go(func() { p.insist(ctx, addr, mail) })
+		}
+	})
+	var once sync.Once
+	p.stop = func() { once.Do(func() { cancel(); wg.Wait() }) }
+	t.Cleanup(p.stop)
+	return p
+}
+
+// insist sends a mail until it is accepted.
+func (p *persistent) insist(ctx context.Context, addr func() string, mail apptest.Mail) {
+	for ctx.Err() == nil && !p.once(addr(), mail) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 func (p *persistent) once(addr string, mail apptest.Mail) bool {
+	began := time.Now()
 	id, err := apptest.SendOne(addr, mail)
 	if id != "" {
 		p.accepted.add(id)
+		p.mu.Lock()
+		p.transactions = append(p.transactions, transaction{began, time.Now()})
+		p.mu.Unlock()
 		return true
 	}
 	var reply *smtp.SMTPError
@@ -117,6 +157,13 @@ func (p *persistent) once(addr string, mail apptest.Mail) bool {
 		p.mu.Unlock()
 	}
 	return false
+}
+
+// since returns the accepted transactions that began after a time, in the order of their replies.
+func (p *persistent) since(t time.Time) []transaction {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(p.transactions), func(tr transaction) bool { return tr.began.Before(t) })
 }
 
 // settled waits for the deliveries of everything that was accepted, and says what there was.

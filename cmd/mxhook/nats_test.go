@@ -18,11 +18,11 @@ import (
 	"mxhook/cmd/mxhook/app/apptest"
 )
 
-// natsCluster are three NATS servers, each a process of its own, whose routes to each other can be cut.
+// natsCluster are NATS servers, each a process of its own, whose routes to each other can be cut. One alone is no cluster.
 type natsCluster struct {
 	t     *testing.T
 	nodes []*natsNode
-	cuts  []*cutter // of node i to node j, at i*3+j
+	cuts  []*cutter // of node i to node j, at i*len(nodes)+j
 }
 
 // natsNode is one server of a cluster.
@@ -34,8 +34,8 @@ type natsNode struct {
 	exited                 chan struct{}
 }
 
-// startNATS builds nats-server from the module and starts three of them. They end with the test.
-func startNATS(t *testing.T) *natsCluster {
+// startNATS builds nats-server from the module and starts n of them. They end with the test.
+func startNATS(t *testing.T, servers int) *natsCluster {
 	t.Helper()
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "nats-server")
@@ -43,7 +43,7 @@ func startNATS(t *testing.T) *natsCluster {
 		t.Fatalf("build nats-server: %v\n%s", err, out)
 	}
 	c := &natsCluster{t: t}
-	for i := range 3 {
+	for i := range servers {
 		c.nodes = append(c.nodes, &natsNode{
 			t: t, bin: bin, config: filepath.Join(dir, fmt.Sprintf("n%d.conf", i)), log: filepath.Join(dir, fmt.Sprintf("n%d.log", i)),
 			client: apptest.FreePort(t), monitor: apptest.FreePort(t), route: apptest.FreePort(t),
@@ -58,12 +58,16 @@ func startNATS(t *testing.T) *natsCluster {
 				routes = append(routes, fmt.Sprintf("nats-route://%s", cut.addr))
 			}
 		}
+		// What is advertised leads nowhere: the servers would find ways around the cutters.
 		text := fmt.Sprintf(`server_name: n%d
 listen: "127.0.0.1:%d"
 http: "127.0.0.1:%d"
 jetstream: {store_dir: %q, sync_interval: always}
-cluster: {name: mx, listen: "127.0.0.1:%d", no_advertise: true, pool_size: -1, routes: [%s]}
-`, i, n.client, n.monitor, filepath.Join(dir, fmt.Sprintf("n%d", i)), n.route, strings.Join(routes, ", "))
+`, i, n.client, n.monitor, filepath.Join(dir, fmt.Sprintf("n%d", i)))
+		if servers > 1 {
+			text += fmt.Sprintf("cluster: {name: mx, listen: \"127.0.0.1:%d\", advertise: \"127.0.0.1:%d\", pool_size: -1, routes: [%s]}\n",
+				n.route, 1+i, strings.Join(routes, ", "))
+		}
 		if err := os.WriteFile(n.config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -109,9 +113,9 @@ func (c *natsCluster) healthy() {
 // partition cuts a node off from the others until the returned function is called; clients still reach it.
 func (c *natsCluster) partition(node int) (heal func()) {
 	set := func(cut bool) {
-		for i := range 3 {
-			c.cuts[node*3+i].cut(cut)
-			c.cuts[i*3+node].cut(cut)
+		for i := range c.nodes {
+			c.cuts[node*len(c.nodes)+i].cut(cut)
+			c.cuts[i*len(c.nodes)+node].cut(cut)
 		}
 	}
 	set(true)

@@ -103,7 +103,7 @@ func (q *Queue) message(ctx context.Context, id string, raw bool) (*pipeline.Kep
 }
 
 // findMessage looks the head of a message up by its id: it was stored soon after the time in that, under its id, in the
-// stream that the id chooses, unless the number of streams was another then.
+// stream that the id chooses, unless the number of streams was another then, or that one had no leader.
 func (q *Queue) findMessage(ctx context.Context, id string) (*stored, time.Time, error) {
 	l, err := q.current()
 	if err != nil {

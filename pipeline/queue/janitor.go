@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,13 +31,17 @@ const (
 func (q *Queue) watch() {
 	bound := q.cfg.tryFor
 	if q.cfg.URL != "" {
-		bound /= remoteTries
+		bound /= lookShare
 	}
 	q.every(q.cfg.watchEvery, "look at storage", bound, func(ctx context.Context) error {
 		q.flushStalled()
+		var touched sync.WaitGroup
+		if q.cfg.URL != "" {
+			touched.Go(func() { q.touch(ctx) })
+		}
 		err := q.look(ctx)
+		touched.Wait()
 		q.tellStorage()
-		q.moveOn(err)
 		return err
 	})
 }

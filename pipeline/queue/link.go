@@ -32,6 +32,7 @@ type link struct {
 	// gone ends when the link is closed.
 	gone  context.Context
 	close context.CancelFunc
+	era   atomic.Pointer[era]
 }
 
 // mailStreams are the mail streams that are known and the consumers of what is not settled in each.
@@ -52,10 +53,10 @@ const stopWait = 30 * time.Second
 
 const (
 	// pingEvery and pingsLost find a server that is gone without a word within some seconds.
-	pingEvery = 2 * time.Second
+	pingEvery = time.Second
 	pingsLost = 2
-	// lostLooks is the number of looks in a row that an external server may fail before another one is tried.
-	lostLooks = 2
+	// writeFor bounds one write to an external server: one that hangs holds up all that the connection is used for.
+	writeFor = 3 * time.Second
 	// startPatience bounds the time in which a cluster that does not answer is tried again at the start.
 	startPatience = 2 * time.Minute
 	// errUnavailable is the code of a cluster that has no leader just now.
@@ -84,6 +85,7 @@ func (q *Queue) connect(ctx context.Context) (*link, error) {
 	l := &link{}
 	l.mails.Store(&mailStreams{})
 	l.gone, l.close = context.WithCancel(context.Background())
+	l.newEra()
 	err := q.dial(ctx, l)
 	if err == nil {
 		err = q.declare(ctx, l)
@@ -141,7 +143,8 @@ func (q *Queue) dial(ctx context.Context, l *link) error {
 		opts = append(opts, nats.InProcessServer(srv))
 	} else {
 		url = q.cfg.URL
-		opts = append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsLost))
+		opts = append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsLost), nats.FlusherTimeout(writeFor),
+			nats.ReconnectOnFlusherError(), nats.DisconnectErrHandler(q.lost), nats.ReconnectHandler(q.found))
 		more, err := q.externalOptions()
 		if err != nil {
 			return err
@@ -221,6 +224,17 @@ func (q *Queue) startServer(ctx context.Context) (*server.Server, error) {
 		return srv, errors.New("start embedded server: it runs without JetStream; see the log above")
 	}
 	return srv, nil
+}
+
+// lost and found tell of the connections to an external server.
+func (q *Queue) lost(nc *nats.Conn, err error) {
+	if !nc.IsClosed() {
+		q.cfg.Log.Warn("the connection to the queue's server is lost; the next one of the cluster is tried", "error", err)
+	}
+}
+
+func (q *Queue) found(nc *nats.Conn) {
+	q.cfg.Log.Info("connected to a server of the queue again", "server", nc.ConnectedServerName())
 }
 
 func (q *Queue) externalOptions() ([]nats.Option, error) {
@@ -320,25 +334,5 @@ func (l *link) shut(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("stop embedded server: %w", ctx.Err())
-	}
-}
-
-// moveOn leaves, after some looks in a row that failed, an external server for another one of the cluster: one that is
-// cut off from the others keeps its connections and answers nothing of use.
-func (q *Queue) moveOn(err error) {
-	l := q.link.Load()
-	if err == nil || q.cfg.URL == "" || l == nil || !l.ctl.IsConnected() {
-		q.lostLooks = 0
-		return
-	}
-	if q.lostLooks++; q.lostLooks < lostLooks {
-		return
-	}
-	q.lostLooks = 0
-	q.cfg.Log.Warn("the queue's server does not answer; another one of its cluster is tried", "server", l.ctl.ConnectedServerName(), "error", err)
-	for _, nc := range []*nats.Conn{l.in, l.ctl} {
-		if err := nc.ForceReconnect(); err != nil {
-			q.cfg.Log.Warn("leave a server", "error", err)
-		}
 	}
 }

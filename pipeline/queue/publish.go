@@ -16,14 +16,16 @@ const (
 	// publishTries and Config.tryFor bound one publish to 30 s, after a wait of 10 s for a queue that is down.
 	publishTries = 3
 	retryPause   = 250 * time.Millisecond
-	// remoteTries is how many tries an external server gets in the time of one: a cluster that has lost the leader of a
-	// stream never answers what was sent to it, and has another one after some seconds.
-	remoteTries = 4
+	// remoteShare is the part of Config.tryFor that a try with an external server takes, of which there are as many as fit
+	// into those 30 s: a cluster that has lost the leader of a stream never answers what was sent to it, or says at once
+	// that nobody is there, and has another one after some seconds.
+	remoteShare = 4
 	// brokenAfter is the number of publishes in a row that the embedded server may leave unanswered.
 	brokenAfter = 3
 
 	errStoreResources  = 10047
 	errTooManyRequests = 10167
+	errUnderWay        = 10158
 	errInsufficient    = 10023
 	errStreamStore     = 10077
 	errMessageSize     = 10054
@@ -44,12 +46,14 @@ func (q *Queue) publish(ctx context.Context, subject, id string, header nats.Hea
 	}
 	var err error
 	unsure := false
-	down := time.Now().Add(q.cfg.tryFor)
-	tries, tryFor := publishTries, q.cfg.tryFor
+	start, tryFor := time.Now(), q.cfg.tryFor
+	down := start.Add(q.cfg.tryFor)
+	more := func(try int) bool { return try < publishTries }
 	if q.cfg.URL != "" {
-		tries, tryFor = remoteTries*publishTries, tryFor/remoteTries
+		tryFor /= remoteShare
+		more = func(int) bool { return time.Since(start) < publishTries*q.cfg.tryFor }
 	}
-	for try := 0; try < tries; {
+	for try := 0; more(try); {
 		var ack *jetstream.PubAck
 		if ack, err = q.publishOnce(ctx, msg, tryFor); err == nil {
 			q.unanswered.Store(0)
@@ -78,18 +82,19 @@ func (q *Queue) publishOnce(ctx context.Context, msg *nats.Msg, tryFor time.Dura
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
-	stop := context.AfterFunc(l.gone, cancel)
+	stop := context.AfterFunc(l.era.Load().over, cancel)
 	defer stop()
 	return l.inJS.PublishMsg(ctx, msg)
 }
 
-// worthRepeating: all but a clear refusal. Too many requests (a stream's ingest buffer is full) passes.
+// worthRepeating: all but a clear refusal. Too many requests (a stream's ingest buffer is full) passes, and so does an
+// earlier try that the replicas are still storing.
 func worthRepeating(err error) bool {
 	if errors.Is(err, errClosed) || errors.Is(err, nats.ErrMaxPayload) {
 		return false
 	}
 	var api *jetstream.APIError
-	return !errors.As(err, &api) || api.ErrorCode == errTooManyRequests || api.Code == 429
+	return !errors.As(err, &api) || api.ErrorCode == errTooManyRequests || api.Code == 429 || api.ErrorCode == errUnderWay
 }
 
 // storageError marks the refusals that mean "no room": the account's quota, or a stream's.

@@ -28,8 +28,11 @@ type Queue struct {
 
 	link       atomic.Pointer[link]
 	broken     chan string
-	lostLooks  int // of watch alone
 	unanswered atomic.Int64
+
+	// inContact and ctlContact are of watch alone; leaderless are the mail streams that cannot store anything just now.
+	inContact, ctlContact contact
+	leaderless            [maxShards]atomic.Bool
 
 	// inFlight bounds octets on their way in, memory those that handlers hold.
 	inFlight, memory *semaphore.Weighted

@@ -50,7 +50,7 @@ func (q *Queue) Begin(ctx context.Context, env pipeline.Envelope) (*Writer, erro
 	if env.ID == "" {
 		return nil, errors.New("begin message: no message id")
 	}
-	shard := shardOf(env.ID, q.shards)
+	shard := q.mailShard(env.ID)
 	return q.begin(ctx, env, env.ID, shard, mailIn(shard))
 }
 

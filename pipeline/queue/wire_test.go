@@ -39,11 +39,17 @@ func frameCases() []frameCase {
 	d.History = []pipeline.AttemptRecord{{Attempt: 1, At: env.ReceivedAt, Took: time.Second, Status: "503 Service Unavailable", Reason: "503"}}
 	replayed := env
 	replayed.ReplayOf, replayed.ReplayTo = "01KAK5Z3V8Q5W8S0R0J8N2X0AA", "box"
+	held := *d
+	held.Tags, held.Held = []string{"vip"}, "the circuit breaker is open"
 	kept := &pipeline.KeptDelivery{Delivery: d, At: env.ReceivedAt, Status: "200 OK", Took: time.Second}
 	return []frameCase{
 		{"mail-replayed", kindMail, &mailRecord{Envelope: recordEnvelope(replayed), Size: 5, SHA256: sum}, func() any { return new(mailRecord) }, []byte("hello")},
 		{"delivered", kindLog, &logRecord{[]deliveredRecord{recordDelivered(kept)}}, func() any { return new(logRecord) }, nil},
 		{"mail-inline", kindMail, &mailRecord{Envelope: recordEnvelope(env), Size: 5, SHA256: sum}, func() any { return new(mailRecord) }, []byte("hello")},
+		{"mail-inspected", kindMail, &mailRecord{
+			Envelope: recordEnvelope(env), Size: 5, SHA256: sum, Auth: d.Message.Auth, Problems: d.Message.Problems,
+		}, func() any { return new(mailRecord) }, []byte("hello")},
+		{"delivery-held", kindDelivery, ptr(recordDelivery(&held)), func() any { return new(deliveryRecord) }, nil},
 		{"mail-parts", kindMail, &mailRecord{
 			Envelope: recordEnvelope(env), Size: 1 << 20, SHA256: sum, PartKey: env.ID, Parts: []uint64{17, 18, 21},
 		}, func() any { return new(mailRecord) }, nil},

@@ -137,9 +137,22 @@ func (q *Queue) pull(ctx context.Context, open source, batch batcher, accept acc
 		if time.Since(start) > maxFetchPause || errors.Is(err, errDown) {
 			pause = fetchPause // it worked for a while, or the end of it will be noticed
 		}
-		sleep(ctx, pause) //nolint:errcheck // the loop looks at ctx
-		pause = min(2*pause, maxFetchPause)
+		if q.rest(ctx, pause) {
+			pause = fetchPause
+		} else {
+			pause = min(2*pause, maxFetchPause)
+		}
 	}
+}
+
+// rest waits for d, at most until a stream that had no leader has one again; then it returns true.
+func (q *Queue) rest(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if l := q.link.Load(); l != nil {
+		defer context.AfterFunc(l.era.Load().over, cancel)()
+	}
+	return sleep(ctx, d) != nil
 }
 
 // pullFrom pulls until ctx or the link ends (nil), or a pull fails. The end of ctx does not cut a pull off, it has no

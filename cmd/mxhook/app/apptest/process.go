@@ -132,6 +132,13 @@ func (p *Process) Log() string {
 // SMTP is the address of the listener mx.
 func (p *Process) SMTP() string { p.mu.Lock(); defer p.mu.Unlock(); return p.smtp }
 
+// Console is a client of the API.
+func (p *Process) Console() *console.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return newConsole("http://" + p.ops)
+}
+
 // Kill ends the process with SIGKILL, as a crash would, and waits for its end.
 func (p *Process) Kill() { p.end(syscall.SIGKILL) }
 
