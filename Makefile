@@ -6,7 +6,7 @@ VERSION ?= dev
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: test check race vet lint format layers bench fuzz build deps tools clean
+.PHONY: test check race vet lint format layers bench bench-go fuzz build deps tools clean
 
 # All tests, with the real senders and receivers they need; installs those on Debian.
 test: deps
@@ -43,8 +43,14 @@ $(BIN)/staticcheck:
 $(BIN)/gofumpt:
 	GOBIN=$(BIN) go install mvdan.cc/gofumpt@$(GOFUMPT_VERSION)
 
+# mxhook side by side with what people use in its place, in one table with the goals: about ten minutes, needs root for
+# Postfix. What it compares with is installed by bench/deps.
 bench:
-	go test -run '^$$' -bench . -benchmem ./...
+	@cd bench && ./deps && go run ./compare $(BENCH)
+
+# The benchmarks of each stage, in the form that benchstat compares: make bench-go >old.txt.
+bench-go:
+	@go test -run '^$$' -bench . -benchmem ./...
 
 # Every fuzz target of a package, FUZZTIME each. Making what it found smaller is cut short: it takes a minute for each
 # input by default, in which nothing new is tried.

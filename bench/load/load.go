@@ -3,11 +3,8 @@
 package load
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"net"
-	"strings"
+	"crypto/tls"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,10 +23,17 @@ type Options struct {
 	Rate float64
 	// Mix are the sizes of plain text mails; nil is 10 KB each.
 	Mix Mix
+	// First is the number of the first mail.
+	First int
 	// Source makes the mails in place of Mix.
 	Source Source
 	// Recipient of every mail.
 	Recipient string
+	// StepByStep waits for the reply to each command, as a client without pipelining does. It is what happens anyway with
+	// a server that does not offer PIPELINING.
+	StepByStep bool
+	// TLS, if set, makes every session begin with STARTTLS.
+	TLS *tls.Config
 	// Patience is how long a mail that was refused for the time being, or whose session broke, is tried again under the
 	// same number; 0 is not at all.
 	Patience time.Duration
@@ -100,18 +104,18 @@ func (r *run) work(ctx context.Context) {
 	s := &session{}
 	defer s.close()
 	for ctx.Err() == nil {
-		n := r.next.Add(1) - 1
-		if r.count > 0 && n >= r.count {
+		i := r.next.Add(1) - 1
+		if r.count > 0 && i >= r.count {
 			return
 		}
 		due := time.Now()
 		if r.o.Rate > 0 {
-			due = r.start.Add(time.Duration(float64(n) / r.o.Rate * float64(time.Second)))
+			due = r.start.Add(time.Duration(float64(i) / r.o.Rate * float64(time.Second)))
 			if wait(ctx, time.Until(due)) != nil {
 				return
 			}
 		}
-		r.one(ctx, s, int(n), due)
+		r.one(ctx, s, r.o.First+int(i), due)
 	}
 }
 
@@ -167,112 +171,6 @@ func wait(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// session is one SMTP session, opened when it is first needed.
-type session struct {
-	conn net.Conn
-	in   *bufio.Reader
-	sent int
-}
-
-// replyError is a refusal: the server's words.
-type replyError string
-
-func (e replyError) Error() string { return string(e) }
-
-// patience of one session with a server that says nothing.
-const silence = 2 * time.Minute
-
-func (s *session) open(ctx context.Context, addr string) error {
-	d := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return err
-	}
-	s.conn, s.in, s.sent = conn, bufio.NewReader(conn), 0
-	if err := s.expect("220"); err != nil {
-		return err
-	}
-	return s.command("EHLO load.example.org\r\n", "250")
-}
-
-func (s *session) close() {
-	if s.conn != nil {
-		_ = s.conn.Close()
-		s.conn = nil
-	}
-}
-
-// send makes one transaction, its commands pipelined (RFC 2920), and returns what the final reply calls it.
-func (s *session) send(ctx context.Context, o Options, mail []byte) (string, error) {
-	if s.conn != nil && o.PerConnection > 0 && s.sent >= o.PerConnection {
-		_ = s.command("QUIT\r\n", "221")
-		s.close()
-	}
-	if s.conn == nil {
-		if err := s.open(ctx, o.Addr); err != nil {
-			return "", err
-		}
-	}
-	conn := s.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
-	defer stop()
-	s.sent++
-	_ = s.conn.SetDeadline(time.Now().Add(silence))
-	if _, err := fmt.Fprintf(s.conn, "MAIL FROM:<sender@example.org> SIZE=%d\r\nRCPT TO:<%s>\r\nDATA\r\n", len(mail), o.Recipient); err != nil {
-		return "", err
-	}
-	for _, code := range []string{"250", "250", "354"} {
-		if err := s.expect(code); err != nil {
-			return "", err
-		}
-	}
-	if _, err := s.conn.Write(mail); err != nil {
-		return "", err
-	}
-	if _, err := s.conn.Write([]byte(".\r\n")); err != nil {
-		return "", err
-	}
-	line, err := s.reply()
-	if err != nil {
-		return "", err
-	}
-	if !strings.HasPrefix(line, "250") {
-		return "", replyError(line)
-	}
-	_, id, _ := strings.Cut(line, "queued as ")
-	return id, nil
-}
-
-func (s *session) command(line, code string) error {
-	_ = s.conn.SetDeadline(time.Now().Add(silence))
-	if _, err := s.conn.Write([]byte(line)); err != nil {
-		return err
-	}
-	return s.expect(code)
-}
-
-func (s *session) expect(code string) error {
-	line, err := s.reply()
-	if err == nil && !strings.HasPrefix(line, code) {
-		err = replyError(line)
-	}
-	return err
-}
-
-// reply reads one reply and returns its last line.
-func (s *session) reply() (string, error) {
-	for {
-		line, err := s.in.ReadString('\n')
-		if err != nil {
-			return "", err
-		}
-		line = strings.TrimRight(line, "\r\n")
-		if len(line) < 4 || line[3] != '-' {
-			return line, nil
-		}
 	}
 }
 

@@ -21,29 +21,12 @@ import (
 	"mxhook/bench/zone"
 )
 
-const config = `
-data_dir: %[1]s/data
-smtp:
-  hostname: mx.example.com
-  listeners: [{name: mx, address: "127.0.0.1:0", protocol: smtp, tls: none}]
-  limits: {connections_per_ip: 5000, transactions: 1000000}
-domains: [{domain: example.com}]
-dns: {servers: ["%[3]s"]}
-sinks:
-  - name: hook
-    webhook: {url: "http://%[2]s/hook", secret: "whsec_bXhob29rIHRlc3RzLCBub3QgYSBzZWNyZXQgYXQgYWxs", allow_private: true}
-default: [hook]
-queue: {durability: %[4]s, reserve: 100MB}
-ops: {address: "127.0.0.1:0"}
-log: {level: %[5]s, format: json}
-`
-
 type options struct {
-	dir, bin, durability, level, size string
-	mails, warm, connections, rounds  int
-	rate                              float64
-	profiles                          map[string]string
-	profileFor                        time.Duration
+	dir, bin, durability, size       string
+	mails, warm, connections, rounds int
+	rate                             float64
+	profiles                         map[string]string
+	profileFor                       time.Duration
 }
 
 func main() {
@@ -51,7 +34,6 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "where the data is kept; empty is a temporary directory, which is removed")
 	flag.StringVar(&o.bin, "bin", "", "the mxhook to run; empty builds it from the sources beside this module")
 	flag.StringVar(&o.durability, "durability", "fsync", "queue.durability")
-	flag.StringVar(&o.level, "level", "info", "log.level")
 	flag.StringVar(&o.size, "size", "10KB", "sizes of the mails, like 10KB or 1KB:9,1MB:1")
 	flag.IntVar(&o.mails, "n", 10000, "mails of a round")
 	flag.IntVar(&o.warm, "warm", 2000, "mails before the first round, which are not measured")
@@ -112,7 +94,8 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer hook.Close()
-	s, err := server.Start(o.bin, o.dir, fmt.Sprintf(config, o.dir, hook.Addr(), names.Addr(), o.durability, o.level))
+	s, err := server.Start(o.bin, o.dir, server.MainJob(o.dir, "http://"+hook.Addr()+"/hook", names.Addr(), "",
+		"queue: {durability: "+o.durability+", reserve: 100MB}"))
 	if err != nil {
 		return err
 	}

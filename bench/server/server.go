@@ -36,6 +36,27 @@ func Build(dir string) (string, error) {
 	return bin, nil
 }
 
+// MainJob is the configuration of the main job: mail for example.com to one webhook, authenticated by the name server given.
+// sink is a further key of the sink, more are further groups of keys; both may be empty.
+func MainJob(dir, url, dns, sink, more string) string {
+	return fmt.Sprintf(`data_dir: %s/data
+smtp:
+  hostname: mx.example.com
+  listeners: [{name: mx, address: "127.0.0.1:0", protocol: smtp, tls: none}]
+  limits: {connections: 20000, connections_per_ip: 20000, connections_per_network: 0, transactions: 1000000}
+domains: [{domain: example.com}]
+dns: {servers: [%q]}
+sinks:
+  - name: hook
+    webhook: {url: %q, secret: "whsec_bXhob29rIHRlc3RzLCBub3QgYSBzZWNyZXQgYXQgYWxs", allow_private: true}
+    %s
+default: [hook]
+ops: {address: "127.0.0.1:0"}
+log: {level: info, format: json}
+%s
+`, dir, dns, url, sink, more)
+}
+
 // Server is one running mxhook.
 type Server struct {
 	// SMTP and Ops are where it listens; Ready is how long the start took.
@@ -83,7 +104,8 @@ func Start(bin, dir, config string, args ...string) (*Server, error) {
 		s.Ready = time.Since(began)
 		return s, nil
 	case <-s.exited:
-		return nil, fmt.Errorf("mxhook ended before it was ready; see %s", log.Name())
+		said, _ := os.ReadFile(log.Name()) //nolint:errcheck // it says why, if it is there
+		return nil, fmt.Errorf("mxhook ended before it was ready: %.2000s", said)
 	case <-time.After(5 * time.Minute):
 		s.Kill()
 		return nil, fmt.Errorf("mxhook was not ready after five minutes; see %s", log.Name())

@@ -48,7 +48,8 @@ type Options struct {
 	Now func() time.Time
 	// Load loads the configuration again for a reload; nil means that there are none.
 	Load func() (*configs.Config, []*configs.Mistake, error)
-	// Queue, if set, changes what the queue is opened with; it is for programs that measure.
+	// Queue, if set, changes what the queue is opened with, and lets one role run alone on an embedded one; it is for
+	// programs that measure.
 	Queue func(*queue.Config)
 	// Watch is how often the files of the configuration are looked at; 0 means never.
 	Watch time.Duration
@@ -95,7 +96,7 @@ func New(o Options) (*App, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Config.Queue.URL == "" && !(slices.Contains(o.Roles, RoleIngest) && slices.Contains(o.Roles, RoleProcess)) {
+	if o.Config.Queue.URL == "" && o.Queue == nil && !(slices.Contains(o.Roles, RoleIngest) && slices.Contains(o.Roles, RoleProcess)) {
 		return nil, errors.New("one role alone needs a queue that the other can reach: set queue.url to a NATS cluster, or run both roles")
 	}
 	a := &App{opts: o, registry: prometheus.NewRegistry(), spool: &spool{}}
