@@ -62,11 +62,11 @@ postlog   unix-dgram n - n - 1 postlogd
 // startPostfix starts a Postfix with its configuration, queue and log in Dir.
 func startPostfix(e Env, settings ...string) (*Running, error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("Postfix can be started by root only") //nolint:staticcheck // a name
+		return nil, errors.New("only root can start a Postfix")
 	}
 	owner, err := user.Lookup("postfix")
 	if err != nil {
-		return nil, fmt.Errorf("Postfix is not installed (bench/deps does that): %w", err) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("no Postfix here (bench/deps installs it): %w", err)
 	}
 	uid, err := strconv.Atoi(owner.Uid)
 	if err != nil {

@@ -25,7 +25,7 @@ func startHaraka(e Env) (*Running, error) {
 	// What a file of ours leaves out is not taken from Haraka's own.
 	connection, err := os.ReadFile(filepath.Join(core, "config/connection.ini"))
 	if err != nil {
-		return nil, fmt.Errorf("Haraka is not installed (bench/deps does that): %w", err) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("no Haraka here (bench/deps installs it): %w", err)
 	}
 	addr, err := freeAddr()
 	if err != nil {
