@@ -19,6 +19,8 @@ type octets struct {
 	size int64
 	open func() io.Reader
 	text bool
+	// long, when not nil, is a text that is encoded when the body is put together.
+	long *longText
 	// into, when not nil, is where the octets add themselves when they are encoded, in the order of the encoding.
 	into *[]*octets
 }
@@ -57,7 +59,15 @@ func (f mxhookFormat) compose(d *pipeline.Delivery, _ time.Time) (*content, erro
 	if err != nil {
 		return nil, err
 	}
-	return &content{header: http.Header{"Content-Type": {"application/json"}}, open: b.open, size: b.size}, nil
+	return &content{header: http.Header{"Content-Type": {"application/json"}}, open: b.open, size: b.size, whole: b.whole()}, nil
+}
+
+// whole is the body when all of it is in memory, else nil.
+func (b *body) whole() []byte {
+	if len(b.contents) > 0 {
+		return nil
+	}
+	return b.texts[0]
 }
 
 // EncodePayload writes the payload for a delivery, version 1, to w. An error is permanent when it is the delivery's.
@@ -94,6 +104,11 @@ func newBody(d *pipeline.Delivery, o PayloadOptions) (*body, error) {
 func (p *payload) body(v any) (*body, error) {
 	b := &body{}
 	if m := p.Data.Message; m != nil {
+		for _, long := range []*longText{m.Text, m.HTML} {
+			if long != nil {
+				b.contents = append(b.contents, &octets{long: long})
+			}
+		}
 		for _, a := range m.Attachments {
 			if a.Content != nil {
 				b.contents = append(b.contents, a.Content)
@@ -157,6 +172,9 @@ func (b *body) split(skeleton []byte) error {
 	if len(b.texts) != len(b.contents)+1 {
 		return fmt.Errorf("encode the payload: %d places for %d contents", len(b.texts)-1, len(b.contents))
 	}
+	if err := b.fold(); err != nil {
+		return err
+	}
 	for _, text := range b.texts {
 		b.size += int64(len(text))
 	}
@@ -167,6 +185,41 @@ func (b *body) split(skeleton []byte) error {
 		}
 		b.size += int64(len(`""`)) + (c.size+2)/3*4
 	}
+	return nil
+}
+
+// fold makes the long texts parts of the texts around them.
+func (b *body) fold() error {
+	size := 0
+	for _, c := range b.contents {
+		if c.long != nil {
+			size += len(*c.long) + len(*c.long)/16 + 16
+		}
+	}
+	if size == 0 {
+		return nil
+	}
+	for _, text := range b.texts {
+		size += len(text)
+	}
+	texts, contents := b.texts, b.contents
+	b.texts, b.contents = nil, nil
+	whole := append(make([]byte, 0, size), texts[0]...)
+	start := 0
+	for i, c := range contents {
+		if c.long == nil {
+			b.texts = append(b.texts, whole[start:len(whole):len(whole)])
+			b.contents = append(b.contents, c)
+			start = len(whole)
+		} else {
+			var err error
+			if whole, err = appendJSON(whole, string(*c.long)); err != nil {
+				return err
+			}
+		}
+		whole = append(whole, texts[i+1]...)
+	}
+	b.texts = append(b.texts, whole[start:])
 	return nil
 }
 

@@ -24,6 +24,8 @@ type content struct {
 	open func() io.Reader
 	// size is the number of octets; -1 is not known before they are read.
 	size int64
+	// whole is the body where it is in memory anyway, else nil.
+	whole []byte
 	// seals are signatures of the body that the format asks for.
 	seals []seal
 }
@@ -66,6 +68,9 @@ func (c *content) prepare(ctx context.Context) error {
 // hold reads a small body into memory and signs it. A body whose size is not known may turn out not to be small: then
 // it reports false, and nothing was signed.
 func (c *content) hold(ctx context.Context) (bool, error) {
+	if c.whole != nil {
+		return true, c.sign(c.whole)
+	}
 	var b bytes.Buffer
 	if c.size > 0 {
 		b.Grow(int(c.size) + bytes.MinRead)
@@ -80,15 +85,19 @@ func (c *content) hold(ctx context.Context) (bool, error) {
 	if n == bufferBelow {
 		return false, nil
 	}
-	octets := b.Bytes()
+	return true, c.sign(b.Bytes())
+}
+
+// sign signs a body that is in memory.
+func (c *content) sign(octets []byte) error {
 	for _, s := range c.seals {
 		if _, err := s.Write(octets); err != nil {
-			return false, fmt.Errorf("sign the payload: %w", err)
+			return fmt.Errorf("sign the payload: %w", err)
 		}
 	}
 	c.open = func() io.Reader { return bytes.NewReader(octets) }
-	c.size = n
-	return true, c.finish()
+	c.size = int64(len(octets))
+	return c.finish()
 }
 
 func (c *content) finish() error {

@@ -225,9 +225,9 @@ type payloadMessage struct {
 	// Headers: all header fields in order, decoded and unfolded.
 	Headers []payloadHeader `json:"headers"`
 	// Text: the plain text, line ends LF; null when there is none.
-	Text *string `json:"text"`
+	Text *longText `json:"text"`
 	// HTML: the HTML as sent, untrusted; null when there is none.
-	HTML *string `json:"html"`
+	HTML *longText `json:"html"`
 	// TextFrom: "text", or "html" when text was made from the HTML; null without a text.
 	TextFrom *string `json:"text_from"`
 	// Reply: the text taken apart; null unless the sink has "reply: true", without a text, and for texts over 1 MiB.
@@ -463,8 +463,8 @@ func newPayloadMessage(of *pipeline.Message, o PayloadOptions) *payloadMessage {
 		InReplyTo:   listOf(c.InReplyTo),
 		References:  listOf(c.References),
 		Headers:     newPayloadHeaders(c.Headers),
-		Text:        orNull(c.Text),
-		HTML:        orNull(c.HTML),
+		Text:        longOrNull(c.Text),
+		HTML:        longOrNull(c.HTML),
 		TextFrom:    orNull(c.TextFrom),
 		Attachments: make([]payloadAttachment, 0, len(c.Attachments)),
 		Calendar:    newPayloadEvents(c.Calendar),
@@ -542,6 +542,8 @@ func orNull(s string) *string {
 	}
 	return &s
 }
+
+func longOrNull(s string) *longText { return (*longText)(orNull(s)) }
 
 func listOf(ss []string) []string {
 	if ss == nil {
