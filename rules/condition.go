@@ -23,6 +23,8 @@ type condition struct {
 	uses map[string]bool
 	// captures are the patterns with named groups.
 	captures []capture
+	// guard, when not nil, is false for most messages that the condition is false for.
+	guard *guard
 }
 
 // capture is a pattern with named groups and the text that it is compared with.
@@ -49,7 +51,7 @@ func parse(source string, l *lexicon) (condition, []mistake) {
 	if err != nil {
 		return condition{}, []mistake{fromExpr(err, l)}
 	}
-	return condition{source: source, program: program, tree: tree.Node, uses: in.uses, captures: l.captures(tree.Node)}, nil
+	return condition{source: source, program: program, tree: tree.Node, uses: in.uses, captures: l.captures(tree.Node), guard: guardOf(tree.Node)}, nil
 }
 
 // captures finds the patterns with named groups that a match may rest on: those that stand below and, or and nothing else.

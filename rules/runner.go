@@ -65,6 +65,9 @@ func (r *runner) matches(c *condition) (bool, error) {
 	if c.program == nil {
 		return true, nil
 	}
+	if c.guard != nil && !c.guard.holds(&r.env) {
+		return false, nil
+	}
 	v, err := r.eval(c.program)
 	if err != nil {
 		return false, err
