@@ -27,6 +27,8 @@ type Attempts struct {
 	log     *slog.Logger
 	metrics attemptMetrics
 	record  func(*KeptDelivery)
+	// succeeded are deliveries that need no attempt any more.
+	succeeded succeeded
 
 	mu    sync.Mutex
 	gates map[string]*gate // by sink; those of sinks that were removed stay
@@ -110,6 +112,9 @@ func (a *Attempts) Reloaded() {
 // tryNow makes the attempt by the plan if the sink takes one now, without waiting. The returned error is nil, Permanent,
 // Later, errNoSink, or one that NotNow knows.
 func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
+	if a.done(d) {
+		return nil
+	}
 	o, ok := plan.outlets[d.Sink]
 	if !ok {
 		return errNoSink
@@ -125,6 +130,15 @@ func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
 	}
 	defer t.Release()
 	return a.make(ctx, out, t, d)
+}
+
+// done reports whether a delivery has succeeded in this process: what comes then is a copy that was left of it.
+func (a *Attempts) done(d *Delivery) bool {
+	if !a.succeeded.has(d.ID) {
+		return false
+	}
+	a.log.Info("delivery not attempted again: it has succeeded", "message", d.Message.Envelope.ID, "delivery", d.ID, "sink", d.Sink)
+	return true
 }
 
 // make makes one attempt and judges it: nil, Permanent (dead letter), Later (due again), or the context's error when
@@ -154,6 +168,9 @@ func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) e
 	a.tell(d, t.gate.account(t, out, d, endpoint, false))
 	if Disables(err) {
 		a.pause(ctx, d, err)
+	}
+	if err == nil {
+		a.succeeded.add(d.ID)
 	}
 	if err == nil && a.record != nil {
 		a.record(&KeptDelivery{Delivery: d, State: StateDelivered, At: a.now().UTC(), Status: resp.Status, Took: took})

@@ -227,7 +227,7 @@ func TestAProbeOfAClockThatWasWrongIsDue(t *testing.T) {
 			if n, err := c.Ready(t.Context()); n != 1 || err != nil || time.Since(start) != want {
 				t.Fatalf("ready for %d after %v, %v; want 1 after %v", n, time.Since(start), err, want)
 			}
-			_ = courierDelivers(t, c, delivery(1))
+			_ = courierDelivers(t, c, delivery(int(want)))
 		}
 		if len(f.attempts) != 2 {
 			t.Errorf("%d attempts", len(f.attempts))

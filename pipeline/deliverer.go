@@ -57,6 +57,9 @@ func (c *Courier) Take(ctx context.Context, size int64) (*Turn, error) {
 // Deliver makes one attempt at a delivery that waited. nil means delivered, Permanent a dead letter, Later due again;
 // anything else means that no attempt was made, and the delivery stays as it is. The turn stays the caller's.
 func (c *Courier) Deliver(ctx context.Context, t *Turn, d *Delivery) error {
+	if c.deliverer.attempts.done(d) {
+		return nil
+	}
 	// The problems were found when the message was processed and came back with the delivery; finding them again
 	// would list them twice.
 	problems := d.Message.Problems

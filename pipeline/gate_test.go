@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +108,7 @@ func TestConcurrencyHoldsOverWorkers(t *testing.T) {
 			return Response{}, nil
 		})
 		var wg sync.WaitGroup
+		var n atomic.Int64
 		for i := range 4 {
 			a := NewAttempts(AttemptsOptions{
 				Outlets: []Outlet{{Name: "one", Sink: sink, Concurrency: 3, Schedule: DefaultSchedule()}},
@@ -121,7 +123,7 @@ func TestConcurrencyHoldsOverWorkers(t *testing.T) {
 						if _, err := c.Ready(ctx); err != nil {
 							return
 						}
-						_ = courierDelivers(t, c, delivery(1))
+						_ = courierDelivers(t, c, delivery(int(n.Add(1))))
 					}
 				})
 			}

@@ -221,21 +221,47 @@ func TestLimitHoldsNoSinkBack(t *testing.T) {
 	wg.Wait()
 }
 
-// TestSuccessStopsALeftoverRetryClock is the crash between setting the clock and acknowledging.
+// TestSuccessStopsALeftoverRetryClock is the crash between setting the clock and acknowledging, by a courier and by the
+// first attempt. What was enqueued after the start has no such clock, and nothing is asked for it.
 func TestSuccessStopsALeftoverRetryClock(t *testing.T) {
 	t.Parallel()
-	q := mustOpen(t, embedded(t, t.TempDir()))
+	dir, soon := t.TempDir(), func(c *Config) { c.ackWait = time.Second }
+	q := mustOpen(t, embedded(t, dir), soon)
 	d := sampleDelivery(taken(t, q, []byte("x")), "box")
 	enqueue(t, q, pipeline.Deferred{Delivery: d})
 	next := *d
 	failed(&next)
 	enqueue(t, q, pipeline.Deferred{Delivery: &next, NotBefore: time.Now().Add(time.Hour)})
+	first := spool(t, q, newEnvelope("support"), []byte("y"))
+	interrupted := make(chan struct{})
+	process(t, q, 1, interrupted, func(_ context.Context, m *pipeline.Message) error {
+		one := sampleDelivery(m, "box")
+		failed(one)
+		enqueue(t, q, pipeline.Deferred{Delivery: one, NotBefore: time.Now().Add(time.Hour)})
+		close(interrupted)
+		return pipeline.Later(errors.New("cut off"), time.Now())
+	})
+	closeQueue(t, q)
+	q = mustOpen(t, embedded(t, dir), soon)
 	done := make(chan struct{})
 	deliver(t, q, "box", done, func(context.Context, *pipeline.Delivery) error {
 		close(done)
 		return nil
 	})
+	eventually(t, "one clock runs", func() bool { return status(t, q).Deliveries["box"] == (Waiting{Scheduled: 1}) })
+	processed := make(chan struct{})
+	process(t, q, 1, processed, func(_ context.Context, m *pipeline.Message) error {
+		if m.Envelope.ID != first.ID {
+			t.Errorf("processed %s", m.Envelope.ID)
+		}
+		succeeded(t, q, m, "box")
+		close(processed)
+		return nil
+	})
 	expectIdle(t, q)
+	if len(q.successes.of) != 0 {
+		t.Errorf("%d messages are remembered", len(q.successes.of))
+	}
 }
 
 func TestDeliveryOfALostMessageIsBuried(t *testing.T) {

@@ -35,6 +35,7 @@ type deliveredLog struct {
 
 // Delivered notes that a delivery succeeded, for lists and replays. It does not wait.
 func (q *Queue) Delivered(k *pipeline.KeptDelivery) {
+	q.successes.note(k.Delivery)
 	rec := recordDelivered(k)
 	d := &q.delivered
 	d.mu.Lock()

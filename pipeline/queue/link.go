@@ -29,6 +29,8 @@ type link struct {
 	// log has the deliveries that succeeded.
 	log   jetstream.Stream
 	state jetstream.KeyValue
+	// made is when the connection was begun, by the real clock.
+	made time.Time
 	// gone ends when the link is closed.
 	gone  context.Context
 	close context.CancelFunc
@@ -82,7 +84,7 @@ func (q *Queue) current() (*link, error) {
 
 // connect starts the embedded server, or dials the external one, and declares the streams.
 func (q *Queue) connect(ctx context.Context) (*link, error) {
-	l := &link{}
+	l := &link{made: time.Now()}
 	l.mails.Store(&mailStreams{})
 	l.gone, l.close = context.WithCancel(context.Background())
 	l.newEra()

@@ -33,7 +33,7 @@ func (q *Queue) Process(ctx context.Context, n int, h func(context.Context, *pip
 			return nil, errNoShard
 		}
 	}
-	err := q.work(ctx, n, sources, nil, func(ctx context.Context, _ *link, m jetstream.Msg) { q.processOne(ctx, m, h) })
+	err := q.work(ctx, n, sources, nil, func(ctx context.Context, l *link, m jetstream.Msg) { q.processOne(ctx, l, m, h) })
 	q.confirmAcks()
 	if err != nil {
 		return fmt.Errorf("process messages: %w", err)
@@ -41,7 +41,7 @@ func (q *Queue) Process(ctx context.Context, n int, h func(context.Context, *pip
 	return nil
 }
 
-func (q *Queue) processOne(ctx context.Context, m jetstream.Msg, h func(context.Context, *pipeline.Message) error) {
+func (q *Queue) processOne(ctx context.Context, l *link, m jetstream.Msg, h func(context.Context, *pipeline.Message) error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		q.cfg.Log.Error("a message of the queue has no metadata", "subject", m.Subject(), "error", err)
@@ -64,6 +64,15 @@ func (q *Queue) processOne(ctx context.Context, m jetstream.Msg, h func(context.
 	}
 	handle := func() error {
 		return q.withMemory(ctx, s.head.Size, func() error { return q.handleMail(ctx, s.head, h) })
+	}
+	if once := handle; q.mayBeRepeated(l, meta) {
+		handle = func() error {
+			ds, err := q.successes.during(s.head.Envelope.ID, once)
+			for _, d := range ds {
+				q.stopClock(ctx, l, d.Sink, d.ID)
+			}
+			return err
+		}
 	}
 	if q.trials.get(s.place()).suspect(meta.NumDelivered) {
 		err = q.alone(ctx, s.place(), handle)

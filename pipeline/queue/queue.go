@@ -56,6 +56,7 @@ type Queue struct {
 	storageLow bool
 	// delivered are the successes that are not written down yet.
 	delivered deliveredLog
+	successes firstSuccesses
 	repeats   repeats
 	// handoff has the messages that this process has just taken; acked is how its last acknowledgements can be waited for.
 	handoff handoff

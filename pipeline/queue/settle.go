@@ -212,14 +212,8 @@ func (s *deliverySettlement) unreadable(q *Queue, err error) {
 // delivered settles a success. When an earlier run may have been cut off between setting the retry clock and
 // acknowledging, that clock is stopped first.
 func (s *deliverySettlement) delivered(ctx context.Context, q *Queue) {
-	if s.meta.NumDelivered > 1 || q.cfg.Now().Sub(q.started) < 2*q.cfg.ackWait {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.cfg.tryFor)
-		defer cancel()
-		k := shardOf(s.delivery.Sink, deliveryShards)
-		subject := deliveryLater(k, s.delivery.Sink, s.delivery.ID)
-		if err := s.link.delivery[k].Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-			q.cfg.Log.Warn("stop the retry clock of a finished delivery", "message", s.delivery.Message.Envelope.ID, "error", err)
-		}
+	if q.mayBeRepeated(s.link, s.meta) {
+		q.stopClock(ctx, s.link, s.delivery.Sink, s.delivery.ID)
 	}
 	s.ack(q, "done")
 }
