@@ -105,9 +105,11 @@ func replayPages(cmd *cobra.Command, c *console.Client, r console.ReplayRequest)
 			return sum, nil
 		}
 		r.ID, r.Cursor = page.ID, page.Cursor
-		if r.DryRun {
+		switch {
+		case page.Matched == 0: // the rate made it wait
+		case r.DryRun:
 			fmt.Fprintf(progress, "%d so far\n", sum.Matched)
-		} else {
+		default:
 			fmt.Fprintf(progress, "%d replayed so far; after an interruption go on with --resume '%s@%s'\n", sum.Replayed, r.ID, r.Cursor)
 		}
 	}

@@ -85,8 +85,8 @@ type Config struct {
 	idle bool
 
 	// These are for tests; see the defaults.
-	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff, stallFor time.Duration
-	replayPage, listUpTo, expireAtOnce                                int
+	ackWait, drainFor, pullFor, watchEvery, tryFor, backoff, stallFor, replayFor time.Duration
+	replayPage, listUpTo, expireAtOnce                                           int
 }
 
 const (
@@ -126,6 +126,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.tryFor, 10*time.Second)
 	setDefault(&c.backoff, time.Second)
 	setDefault(&c.stallFor, 10*time.Second)
+	// replayFor and replayPage bound what one page of a replay does.
+	setDefault(&c.replayFor, 5*time.Second)
 	setDefault(&c.replayPage, 1000)
 	setDefault(&c.listUpTo, 10_000)
 	setDefault(&c.expireAtOnce, 10_000)

@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// replayFor and Config.replayPage bound what one page of a replay does.
-	replayFor = 5 * time.Second
 	// inPlaceAge is the age up to which a replay shares the stored octets with the original: the retention is at least
 	// that much longer than any sink tries. Those of an older message are stored anew.
 	inPlaceAge = 24 * time.Hour
@@ -36,19 +34,28 @@ type replayRun struct {
 
 // replayCursor is where a page ended.
 type replayCursor struct {
-	// Part is the index in the order of work, K that of the stream, Seq the first message that was not looked at.
+	// Part is the index in the order of work, K that of the stream, Seq the first message that was not looked at to its end.
 	Part, K int
 	Seq     uint64
+	// Done is how many of what that message has are done, After when the rate allows the next one, in milliseconds since 1970.
+	Done  int
+	After int64
 }
 
-// String writes it as "0.3.17".
-func (c replayCursor) String() string { return fmt.Sprintf("%d.%d.%d", c.Part, c.K, c.Seq) }
+// String writes it as "0.3.17", or as "0.3.17.5.1763751600000".
+func (c replayCursor) String() string {
+	if c.Done == 0 && c.After == 0 {
+		return fmt.Sprintf("%d.%d.%d", c.Part, c.K, c.Seq)
+	}
+	return fmt.Sprintf("%d.%d.%d.%d.%d", c.Part, c.K, c.Seq, c.Done, c.After)
+}
 
 func parseReplayCursor(s string) (c replayCursor, err error) {
 	if s == "" {
 		return replayCursor{Seq: 1}, nil
 	}
-	if n, err := fmt.Sscanf(s, "%d.%d.%d", &c.Part, &c.K, &c.Seq); n != 3 || err != nil || c.Part < 0 || c.K < 0 || c.String() != s {
+	n, _ := fmt.Sscanf(s, "%d.%d.%d.%d.%d", &c.Part, &c.K, &c.Seq, &c.Done, &c.After) //nolint:errcheck // compared below
+	if n < 3 || c.Part < 0 || c.K < 0 || c.Done < 0 || c.After < 0 || c.String() != s {
 		return c, refusef("%q is not the cursor of a replay", s)
 	}
 	return c, nil
@@ -88,6 +95,11 @@ func (r *replayRun) do(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if waits, err := r.await(ctx, at.After); waits || err != nil {
+		r.page.Cursor = at.String()
+		return err
+	}
+	at.After = 0
 	switch {
 	case len(r.IDs) > 0:
 		err = r.byID(ctx, &at)
@@ -97,6 +109,9 @@ func (r *replayRun) do(ctx context.Context) (err error) {
 		err = r.deliveries(ctx, &at)
 	}
 	if errors.Is(err, errPageFull) {
+		if r.paced() {
+			at.After = r.due().UnixMilli()
+		}
 		r.page.Cursor, err = at.String(), nil
 	}
 	if !r.DryRun && r.page.Replayed > 0 {
@@ -197,11 +212,28 @@ func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 		r.each(ctx, k.Delivery.ID, func() (string, error) { return r.delivery(ctx, k, raw) })
 		return nil
 	}
-	next := func() { at.Part, at.K, at.Seq = at.Part+1, 0, 1 }
+	next := func() { at.Part, at.K, at.Seq, at.Done = at.Part+1, 0, 1, 0 }
 	if at.Part == 0 {
 		if f.State == "" || f.State == pipeline.StateDelivered {
 			err := r.forward(ctx, r.l.log, logSubject, at, f.Since, func(m jetstream.Msg) error {
-				return r.q.eachDelivered(m, func(k *pipeline.KeptDelivery) error { return take(k, nil) })
+				meta, err := m.Metadata()
+				if err != nil {
+					return err
+				}
+				if at.Seq != meta.Sequence.Stream {
+					at.Seq, at.Done = meta.Sequence.Stream, 0
+				}
+				n := 0
+				return r.q.eachDelivered(m, func(k *pipeline.KeptDelivery) error {
+					if n++; n <= at.Done {
+						return nil
+					}
+					err := take(k, nil)
+					if err == nil {
+						at.Done = n
+					}
+					return err
+				})
 			})
 			if err != nil {
 				return err
@@ -263,7 +295,7 @@ func (r *replayRun) forward(ctx context.Context, s jetstream.Stream, subject str
 		if err := fn(m); err != nil {
 			return false, err
 		}
-		at.Seq = meta.Sequence.Stream + 1
+		at.Seq, at.Done = meta.Sequence.Stream+1, 0
 		return true, nil
 	}
 	if at.Seq > 1 {
@@ -275,16 +307,37 @@ func (r *replayRun) forward(ctx context.Context, s jetstream.Stream, subject str
 // full ends a page when it did enough, but not before it did something.
 func (r *replayRun) full() bool {
 	r.seen++
-	return r.page.Matched >= r.q.cfg.replayPage || r.seen > 1 && time.Since(r.started) > replayFor
+	return r.page.Matched >= r.q.cfg.replayPage || r.seen > 1 && time.Since(r.started) > r.q.cfg.replayFor
 }
 
-// pace keeps to the rate.
+func (r *replayRun) paced() bool { return r.Rate > 0 && !r.DryRun }
+
+// due is when the rate allows the next one.
+func (r *replayRun) due() time.Time {
+	return r.started.Add(time.Duration(float64(r.page.Matched) / r.Rate * float64(time.Second)))
+}
+
+// pace keeps to the rate. What is not due within this page is left to the next one.
 func (r *replayRun) pace(ctx context.Context) error {
-	if r.Rate <= 0 || r.DryRun {
+	if !r.paced() {
 		return ctx.Err()
 	}
-	due := r.started.Add(time.Duration(float64(r.page.Matched) / r.Rate * float64(time.Second)))
+	due := r.due()
+	if due.Sub(r.started) > r.q.cfg.replayFor {
+		return errPageFull
+	}
 	return sleep(ctx, time.Until(due))
+}
+
+// await waits until the rate allows the first one of a page. waits says that this page has no more time for it.
+func (r *replayRun) await(ctx context.Context, after int64) (waits bool, err error) {
+	if !r.paced() {
+		return false, ctx.Err()
+	}
+	left := time.Until(time.UnixMilli(after))
+	err = sleep(ctx, min(left, r.q.cfg.replayFor))
+	r.started = time.Now()
+	return left > r.q.cfg.replayFor, err
 }
 
 // each counts what became of one of them. An error of one does not end the replay.

@@ -274,3 +274,56 @@ func TestSuccessesAreWrittenDownByAStop(t *testing.T) {
 		t.Errorf("%+v, %v", k, err)
 	}
 }
+
+// A rate holds over the pages, also where one page has no time for the next one, and a page may end within one record of
+// successes.
+func TestASlowReplayKeepsItsRateOverPages(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()), func(c *Config) { c.replayFor = 30 * time.Millisecond })
+	m := taken(t, q, []byte("x"))
+	want := map[string]int{}
+	for i := range 6 {
+		d := sampleDelivery(m, "box")
+		d.ID += fmt.Sprintf(".%d", i)
+		q.Delivered(&pipeline.KeptDelivery{Delivery: d, State: pipeline.StateDelivered, At: time.Now().UTC(), Status: "200 OK"})
+		want[d.ID] = 1
+	}
+	r := pipeline.Replay{DeliveryFilter: pipeline.DeliveryFilter{Sink: "box"}, Sinks: []string{"box"}, Rate: 10}
+	got, pages, began := map[string]int{}, 0, time.Now()
+	for {
+		page, err := q.Replay(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pages++; page.Matched > 1 || len(page.Failed) > 0 {
+			t.Errorf("page %d: %+v", pages, page)
+		}
+		for _, made := range page.Made {
+			got[made.ID]++
+		}
+		if page.Cursor == "" {
+			break
+		}
+		r.ID, r.Cursor = page.ID, page.Cursor
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if took := time.Since(began); took < 490*time.Millisecond || pages < 12 {
+		t.Errorf("%d pages in %v", pages, took)
+	}
+}
+
+func TestReplayCursorsAreReadAsWritten(t *testing.T) {
+	t.Parallel()
+	for _, c := range []replayCursor{{Seq: 1}, {1, 2, 3, 0, 0}, {1, 2, 3, 4, 0}, {1, 2, 3, 0, 5}, {1, 2, 3, 4, 5}} {
+		if got, err := parseReplayCursor(c.String()); err != nil || got != c {
+			t.Errorf("%s: %+v, %v", c, got, err)
+		}
+	}
+	for _, s := range []string{"1", "1.2", "1.2.3.4", "1.2.3.0.0", "-1.2.3", "1.2.3.-4.5", "1.2.3.4.-5", "1.2.3.4.5.6", "1.2.3.4.x", " 1.2.3"} {
+		if got, err := parseReplayCursor(s); !errors.Is(err, pipeline.ErrRefused) {
+			t.Errorf("%q: %+v, %v", s, got, err)
+		}
+	}
+}
