@@ -79,6 +79,10 @@ func (c *checker) kind(kind, key string, s *Sink) {
 		c.prefixes(key+".postgres.allow_networks", s.Postgres.AllowNetworks)
 	case "relay":
 		c.relay(key, s)
+	case "nats":
+		c.nats(key+".nats", s.NATS)
+	case "kafka":
+		c.kafka(key+".kafka", s.Kafka)
 	case "exec":
 		if !c.cfg.AllowExec {
 			c.add(key+".exec", "programs are not run unless the configuration says so; add allow_exec: true to the top of the file")

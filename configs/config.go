@@ -173,6 +173,8 @@ type Sink struct {
 	S3                *S3       `yaml:"s3"`
 	Postgres          *Postgres `yaml:"postgres"`
 	Relay             *Relay    `yaml:"relay"`
+	NATS              *NATS     `yaml:"nats"`
+	Kafka             *Kafka    `yaml:"kafka"`
 	Exec              *Exec     `yaml:"exec"`
 }
 

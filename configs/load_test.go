@@ -66,6 +66,7 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	for i, s := range got.Sinks {
 		want := DefaultSink()
 		want.Name, want.Webhook, want.File, want.S3, want.Postgres, want.Relay = s.Name, s.Webhook, s.File, s.S3, s.Postgres, s.Relay
+		want.NATS, want.Kafka = s.NATS, s.Kafka
 		if s.Relay != nil || s.S3 != nil {
 			want.Timeout = largeTimeout
 		}
@@ -82,6 +83,16 @@ func TestReferenceFileIsTheDefault(t *testing.T) {
 	database.URL = got.Sinks[3].Postgres.URL
 	if diff := cmp.Diff(&database, got.Sinks[3].Postgres, comparing); diff != "" {
 		t.Errorf("postgres (-default +file):\n%s", diff)
+	}
+	subject := NATS{}.defaulted().(NATS)
+	subject.URL, subject.Subject = got.Sinks[4].NATS.URL, got.Sinks[4].NATS.Subject
+	if diff := cmp.Diff(&subject, got.Sinks[4].NATS, comparing); diff != "" {
+		t.Errorf("nats (-default +file):\n%s", diff)
+	}
+	topic := Kafka{}.defaulted().(Kafka)
+	topic.Brokers, topic.Topic = got.Sinks[5].Kafka.Brokers, got.Sinks[5].Kafka.Topic
+	if diff := cmp.Diff(&topic, got.Sinks[5].Kafka, comparing); diff != "" {
+		t.Errorf("kafka (-default +file):\n%s", diff)
 	}
 	if w := got.Sinks[0].Webhook; w.AllowPrivate || w.Raw || w.OmitAttachments || w.Timeout != 0 {
 		t.Errorf("webhook is not at its defaults: %+v", w)
@@ -147,7 +158,7 @@ func TestReferenceFileHasEveryKey(t *testing.T) {
 	}
 	collect(root.Content[0], "")
 	for _, key := range allKeys(reflect.TypeFor[Config](), "") {
-		if strings.HasPrefix(key, "sinks.webhook.headers.") || strings.HasPrefix(key, "auth.trusted_upstreams.") || strings.HasPrefix(key, "smtp.tls.certificates.") ||
+		if strings.HasPrefix(key, "sinks.webhook.headers.") || strings.HasPrefix(key, "sinks.nats.headers.") || strings.HasPrefix(key, "sinks.kafka.headers.") || strings.HasPrefix(key, "auth.trusted_upstreams.") || strings.HasPrefix(key, "smtp.tls.certificates.") ||
 			strings.HasPrefix(key, "smtp.policy.dns_lists.") {
 			continue // an example of the list stands in its comment
 		}
@@ -192,7 +203,8 @@ func TestExamplesLoad(t *testing.T) {
 			continue
 		}
 		for _, w := range warnings {
-			if name != "mxhook.yaml" || w.Key != "smtp.listeners[0].tls" { // its default listener has no certificate
+			// Its default listener has no certificate, and it has no links for its streams.
+			if name != "mxhook.yaml" || !slices.Contains([]string{"smtp.listeners[0].tls", "sinks[4].nats", "sinks[5].kafka"}, w.Key) {
 				t.Errorf("warning: %v", w)
 			}
 		}

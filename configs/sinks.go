@@ -47,6 +47,12 @@ func (s *Sink) config() sinks.Config {
 	if r := s.Relay; r != nil {
 		c.Relay = r.config()
 	}
+	if s.NATS != nil {
+		c.NATS = s.NATS.options()
+	}
+	if s.Kafka != nil {
+		c.Kafka = s.Kafka.options()
+	}
 	if s.Exec != nil {
 		c.Exec = s.Exec.options()
 	}

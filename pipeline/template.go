@@ -36,6 +36,10 @@ const (
 	InFile
 	// InHeader is the value of a header field. Its text is often a secret, so that errors do not quote it.
 	InHeader
+	// InSubject is a NATS subject: tokens with dots between them, of which a field is one or a part of one. InTopic is the
+	// name of a Kafka topic.
+	InSubject
+	InTopic
 )
 
 // Bounds of a template.
@@ -223,21 +227,21 @@ func validCapture(name string) bool {
 
 // checkSegments finds fixed texts that would lead out of their folder, or have no business in a name.
 func (t *Template) checkSegments() string {
+	switch t.place {
+	case InSubject:
+		return t.checkSubject()
+	case InTopic:
+		return t.checkTopic()
+	}
 	if t.place == InHeader || t.place == InQuery || t.Fixed() {
 		return "" // what is fixed is the business of who takes it
 	}
-	var all strings.Builder
 	for _, p := range t.pieces {
-		if p.field != nil {
-			all.WriteByte('x')
-			continue
-		}
-		if strings.ContainsFunc(p.text, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == utf8.RuneError }) {
+		if p.field == nil && strings.ContainsFunc(p.text, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == utf8.RuneError }) {
 			return "the text has characters that have no place in a path"
 		}
-		all.WriteString(p.text)
 	}
-	segments := strings.Split(all.String(), "/")
+	segments := strings.Split(t.outline(), "/")
 	for i, s := range segments {
 		if s == "." || s == ".." {
 			return "the path goes by way of " + s
@@ -297,8 +301,11 @@ func (t *Template) Expand(d *Delivery) string {
 	for _, p := range t.pieces {
 		b.WriteString(p.expand(d, t.place))
 	}
-	if t.place == InKey || t.place == InFile {
+	switch t.place {
+	case InKey, InFile:
 		return cutSegments(b.String())
+	case InTopic:
+		return cut(b.String(), maxTopic)
 	}
 	return b.String()
 }
@@ -319,7 +326,7 @@ func (p *piece) expand(d *Delivery, place Place) string {
 
 // Show is Expand for people: fixed texts that may be secrets, as those of header fields and queries often are, are cut.
 func (t *Template) Show(d *Delivery) string {
-	if t.place == InKey || t.place == InFile {
+	if t.place != InPath && t.place != InQuery && t.place != InHeader {
 		return t.Expand(d)
 	}
 	var b strings.Builder

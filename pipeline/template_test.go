@@ -108,6 +108,9 @@ func checkExpansion(place Place, got string) error {
 	if place == InHeader || place == InQuery {
 		return nil
 	}
+	if place == InSubject || place == InTopic {
+		return checkStreamName(place, got)
+	}
 	parts := strings.Split(got, "/")
 	if len(parts) != 4 {
 		return fmt.Errorf("has %d parts, want 4", len(parts))
@@ -135,8 +138,8 @@ func checkExpansion(place Place, got string) error {
 
 func TestWhateverTheMailSaysAnExpansionStaysInItsPlace(t *testing.T) {
 	t.Parallel()
-	for _, place := range []Place{InPath, InQuery, InKey, InFile, InHeader} {
-		tpl, err := ParseTemplate("in/{local}/{tag}.{captures.a}/x", place)
+	for _, place := range []Place{InPath, InQuery, InKey, InFile, InHeader, InSubject, InTopic} {
+		tpl, err := ParseTemplate(frameOf(place), place)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +171,7 @@ func FuzzTemplate(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text, value string, at uint8) {
-		place := Place(at % uint8(InHeader+1))
+		place := Place(at % uint8(InTopic+1))
 		tpl, err := ParseTemplate(text, place)
 		if err != nil {
 			var e *TemplateError
@@ -182,7 +185,7 @@ func FuzzTemplate(f *testing.F) {
 		if tpl.Fixed() != (tpl.Expand(d) == tpl.Expand(templateDelivery(Recipient{}))) && tpl.Fixed() {
 			t.Fatalf("%q is fixed and changes", text)
 		}
-		frame, err := ParseTemplate("in/{local}/{tag}.{captures.tenant}/x", place)
+		frame, err := ParseTemplate(strings.ReplaceAll(frameOf(place), "captures.a", "captures.tenant"), place)
 		if err != nil {
 			t.Fatal(err)
 		}

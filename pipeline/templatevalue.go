@@ -26,6 +26,10 @@ func (p Place) escape(value string) string {
 		return HeaderValue(cut(value, maxValue))
 	case InPath:
 		return url.PathEscape(cleanValue(value))
+	case InSubject:
+		return subjectValue(value)
+	case InTopic:
+		return topicValue(value)
 	}
 	return cleanValue(value)
 }
@@ -33,9 +37,12 @@ func (p Place) escape(value string) string {
 // cleanValue keeps letters, digits and what is harmless in every file system, URL and object store; a value cannot be
 // empty, cannot begin or end with a dot, cannot have two of them in a row, and cannot look like an option.
 func cleanValue(value string) string {
-	if value == "" {
-		return "_"
-	}
+	clean := cleanRunes(value)
+	return marked(value, clean, clean == value)
+}
+
+// cleanRunes is cleanValue without the mark.
+func cleanRunes(value string) string {
 	var b strings.Builder
 	last := rune('.')
 	for _, r := range value {
@@ -50,8 +57,17 @@ func cleanValue(value string) string {
 	if strings.HasSuffix(clean, ".") {
 		clean = clean[:len(clean)-1] + "_"
 	}
-	if clean == value && value != "_" && len(value) <= maxValue {
-		return value
+	return clean
+}
+
+// marked is what a value has become, with a mark of the value unless it can be told from all others without. An empty one
+// is an underscore.
+func marked(value, clean string, plain bool) string {
+	if value == "" {
+		return "_"
+	}
+	if plain && clean != "_" && len(clean) <= maxValue {
+		return clean
 	}
 	return cutRunes(clean, maxValue-1-markLength) + "-" + mark(value)
 }

@@ -29,6 +29,8 @@ func kinds() []kind {
 		{"s3", func(c Config) bool { return c.S3 != nil }, builder.s3},
 		{"postgres", func(c Config) bool { return c.Postgres != nil }, builder.postgres},
 		{"relay", func(c Config) bool { return c.Relay != nil }, builder.relay},
+		{"nats", func(c Config) bool { return c.NATS != nil }, builder.nats},
+		{"kafka", func(c Config) bool { return c.Kafka != nil }, builder.kafka},
 		{"exec", func(c Config) bool { return c.Exec != nil }, builder.exec},
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"mxhook/pipeline"
 	"mxhook/sinks/exec"
 	"mxhook/sinks/file"
+	"mxhook/sinks/kafka"
+	"mxhook/sinks/nats"
 	"mxhook/sinks/postgres"
 	"mxhook/sinks/relay"
 	"mxhook/sinks/s3"
@@ -45,6 +47,10 @@ type Config struct {
 	Postgres *postgres.Options
 	// Relay is without what Build sets.
 	Relay *Relay
+	// NATS is without Concurrency, and without what Build sets in its Record.
+	NATS *nats.Options
+	// Kafka is without what Build sets in its Record.
+	Kafka *kafka.Options
 	// Exec is without Encode, which Build sets.
 	Exec *exec.Options
 }

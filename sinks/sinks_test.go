@@ -143,7 +143,7 @@ func TestBuildTellsOfEveryMistakeWithSinkAndRemedy(t *testing.T) {
 		{Config{Name: strings.Repeat("a", 41), Webhook: ok}, "sink 4: name"},
 		{Config{Name: "fine", Webhook: ok}, ""},
 		{Config{Name: "fine", Webhook: ok}, `sink "fine": the name is taken`},
-		{Config{Name: "none"}, `sink "none": has no kind: add one of webhook, file, s3, postgres, relay, exec`},
+		{Config{Name: "none"}, `sink "none": has no kind: add one of webhook, file, s3, postgres, relay, nats, kafka, exec`},
 		{Config{Name: "both", Webhook: ok, File: &file.Options{Dir: "x"}}, `sink "both": is of more than one kind (webhook, file)`},
 		{Config{Name: "url", Webhook: hook("example.com")}, `sink "url": webhook: url must start with http`},
 		{Config{Name: "key", Webhook: &webhook.Options{URL: "https://example.com"}}, `sink "key": webhook: no secret: add one, made with`},

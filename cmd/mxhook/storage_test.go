@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"mxhook/cmd/mxhook/app/apptest"
 	"mxhook/sinks/sinktest/counterpart"
@@ -38,7 +42,9 @@ func storageMails(t *testing.T) int {
 
 // What is stored is exactly what was answered with 250, once each, though the store goes away twice in the middle of it.
 func TestStoresLoseAndDoubleNothingWhenTheyGoAway(t *testing.T) {
-	for kind, start := range map[string]func(*testing.T) storage{"s3": bucketStorage, "postgres": tableStorage, "file": folderStorage} {
+	for kind, start := range map[string]func(*testing.T) storage{
+		"s3": bucketStorage, "postgres": tableStorage, "file": folderStorage, "nats": subjectStorage, "kafka": topicStorage,
+	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			s, mails := start(t), storageMails(t)
@@ -175,6 +181,96 @@ func tableStorage(t *testing.T) storage {
 				return nil // the first delivery makes the tables
 			}
 			return copies
+		},
+	}
+}
+
+// subjectStorage counts the messages of a stream.
+func subjectStorage(t *testing.T) storage {
+	server := counterpart.StartNATS(t, "")
+	client := func() (jetstream.JetStream, func()) {
+		nc, err := nats.Connect("nats://" + server.Address)
+		if err != nil {
+			return nil, func() {}
+		}
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return js, nc.Close
+	}
+	js, end := client()
+	defer end()
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "MAIL", Subjects: []string{"mail.>"}, Storage: jetstream.FileStorage, Duplicates: time.Hour,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return storage{
+		sink: fmt.Sprintf(`nats: {url: "nats://%s", subject: "mail.{sink}", allow_private: true}`, server.Address),
+		fail: server.Kill, heal: server.Restart,
+		copies: func() map[string]int {
+			js, end := client()
+			defer end()
+			if js == nil {
+				return nil
+			}
+			c, err := js.OrderedConsumer(t.Context(), "MAIL", jetstream.OrderedConsumerConfig{HeadersOnly: true})
+			if err != nil {
+				return nil
+			}
+			copies := map[string]int{}
+			for {
+				batch, err := c.FetchNoWait(500)
+				if err != nil {
+					return copies
+				}
+				got := 0
+				for m := range batch.Messages() {
+					copies[m.Headers().Get("mxhook-delivery")]++
+					got++
+				}
+				if got == 0 {
+					return copies
+				}
+			}
+		},
+	}
+}
+
+// topicStorage counts as a receiver that keeps to the contract does: it drops what has a delivery id that it knows. How many
+// records there are besides is printed.
+func topicStorage(t *testing.T) storage {
+	broker := counterpart.StartKafka(t, "-topics", "mail:4")
+	copies, records := map[string]int{}, 0
+	c, err := kgo.NewClient(kgo.SeedBrokers(broker.Address), kgo.ConsumeTopics("mail"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		t.Logf("kafka: %d records for %d delivery ids", records, len(copies))
+	})
+	return storage{
+		sink: fmt.Sprintf(`kafka: {brokers: [%q], topic: mail, allow_private: true, tls: {enabled: false}}`, broker.Address),
+		fail: broker.Kill, heal: broker.Restart,
+		copies: func() map[string]int {
+			for {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				fetches := c.PollFetches(ctx)
+				cancel()
+				if fetches.NumRecords() == 0 {
+					return copies
+				}
+				fetches.EachRecord(func(r *kgo.Record) {
+					records++
+					for _, h := range r.Headers {
+						if h.Key == "mxhook-delivery" {
+							copies[string(h.Value)] = 1
+						}
+					}
+				})
+			}
 		},
 	}
 }

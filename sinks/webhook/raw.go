@@ -28,17 +28,31 @@ const (
 
 // compose implements format.
 func (rawMail) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
-	header, err := rawFields(d)
-	if err != nil {
-		return nil, err
+	header := rawFields(d)
+	if n := len(header.Get("Mxhook-Recipients")); n > maxRawRecipients {
+		return nil, fmt.Errorf("the %d recipients take %d octets, and format raw has %d for them in the header: set compat: {requests: per_recipient}",
+			len(d.Recipients), n, maxRawRecipients)
 	}
 	octets := d.Message.Raw
 	return &content{header: header, open: func() io.Reader { return bytes.NewReader(octets) }, size: int64(len(octets))}, nil
 }
 
+// RawHeader returns the header fields of format raw, for sinks that send the mail otherwise: names in lower case and in
+// order, without content-type.
+func RawHeader(d *pipeline.Delivery) []pipeline.HeaderField {
+	h := rawFields(d)
+	fields := make([]pipeline.HeaderField, 0, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if name != "Content-Type" {
+			fields = append(fields, pipeline.HeaderField{Name: strings.ToLower(name), Value: h.Get(name)})
+		}
+	}
+	return fields
+}
+
 // rawFields makes the header fields. Every value is printable ASCII; commas, semicolons and equals signs in what a mail
 // says are percent-encoded too, so that they only separate.
-func rawFields(d *pipeline.Delivery) (http.Header, error) {
+func rawFields(d *pipeline.Delivery) http.Header {
 	h := http.Header{"Content-Type": {"message/rfc822"}}
 	set := func(name, value string) {
 		if value != "" {
@@ -57,11 +71,6 @@ func rawFields(d *pipeline.Delivery) (http.Header, error) {
 			captures = append(captures, rawParams(r.Address, pairs...))
 		}
 	}
-	to := strings.Join(recipients, ", ")
-	if len(to) > maxRawRecipients {
-		return nil, fmt.Errorf("the %d recipients take %d octets, and format raw has %d for them in the header: set compat: {requests: per_recipient}",
-			len(d.Recipients), len(to), maxRawRecipients)
-	}
 	m := d.Message
 	env := m.Envelope
 	kind := pipeline.KindMail
@@ -78,7 +87,7 @@ func rawFields(d *pipeline.Delivery) (http.Header, error) {
 	set("Kind", kind)
 	set("Received-At", timestamp(env.ReceivedAt))
 	h.Set("Mxhook-Mail-From", pipeline.HeaderValue(env.ReversePath)) // empty: the null reverse-path
-	set("Recipients", to)
+	set("Recipients", strings.Join(recipients, ", "))
 	set("Captures", rawList(captures))
 	set("Helo", rawItem(env.Client.Helo))
 	set("Listener", rawItem(env.Listener))
@@ -95,7 +104,7 @@ func rawFields(d *pipeline.Delivery) (http.Header, error) {
 		problems = append(problems, rawParams(p.Code, "where", p.Where))
 	}
 	set("Problems", rawList(problems))
-	return h, nil
+	return h
 }
 
 func rawAuth(set func(name, value string), a payloadAuth) {

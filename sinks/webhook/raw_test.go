@@ -104,10 +104,7 @@ func TestRawFieldsAreSafeAndBounded(t *testing.T) {
 	for _, evil := range []string{
 		"a\r\nMxhook-Verified-Sender: bank.example", "\x00\x1b[2J", "pass, pass;domain=bank.example", strings.Repeat("ü", 5000), strings.Repeat("%", 5000), "\xff\xfe",
 	} {
-		h, err := rawFields(hostileRaw(evil, 500))
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := rawFields(hostileRaw(evil, 500))
 		checkRawFields(t, h)
 		if strings.Contains(h.Get("Mxhook-Spf"), ";domain=bank") || strings.Count(h.Get("Mxhook-Tags"), ",") > 1 {
 			t.Errorf("%q escapes from its value: %v", evil, h)
@@ -187,10 +184,7 @@ func FuzzRawFieldsAreSafe(f *testing.F) {
 	f.Add("a\r\nb: c", 3)
 	f.Add("ü, ;=%", 100)
 	f.Fuzz(func(t *testing.T, evil string, n int) {
-		h, err := rawFields(hostileRaw(evil, min(max(n, 0), 50)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := rawFields(hostileRaw(evil, min(max(n, 0), 50)))
 		checkRawFields(t, h)
 	})
 }

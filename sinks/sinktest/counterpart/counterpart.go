@@ -6,11 +6,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -93,6 +96,19 @@ func alive(pid string) bool {
 	return err == nil && !strings.Contains(string(stat), ") Z ") && !strings.Contains(string(stat), ") X ")
 }
 
+// Pause stops the program where it is, so that it hangs, until Resume.
+func (s *server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume lets the program go on.
+func (s *server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Restart starts the program again on the same address with what it had stored.
 func (s *server) Restart() {
 	s.t.Helper()
@@ -120,12 +136,43 @@ func answers(address string) error {
 	return c.Close()
 }
 
+// Hang is a server that takes connections and never says anything, until end is called.
+func Hang(t testing.TB) (address string, end func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var conns []net.Conn
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns = append(conns, c)
+		}
+	})
+	return l.Addr().String(), func() {
+		l.Close()
+		wg.Wait()
+		for _, c := range conns {
+			c.Close()
+		}
+	}
+}
+
 // built returns a program of a Go module that is not one of ours, built once into .cache.
 func built(t testing.TB, pkg, version string) string {
 	t.Helper()
 	_, file, _, _ := runtime.Caller(0)
 	dir := filepath.Join(filepath.Dir(file), "..", "..", "..", ".cache", "go", version)
-	name := filepath.Join(dir, filepath.Base(pkg))
+	base := path.Base(pkg)
+	if regexp.MustCompile(`^v[0-9]+$`).MatchString(base) { // the second version of a module and later ones
+		base = path.Base(path.Dir(pkg))
+	}
+	name := filepath.Join(dir, base)
 	if _, err := os.Stat(name); err == nil {
 		return name
 	}
