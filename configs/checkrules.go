@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"mxhook/ingest"
+	"mxhook/pipeline"
 	"mxhook/rules"
+	"mxhook/sinks"
 )
 
 // maxListEntries bounds a list, over its file and its values.
@@ -109,8 +112,56 @@ func (c *checker) takes(key, address string) {
 	}
 }
 
+// waits checks that the sinks that senders wait for can answer.
+func (c *checker) waits() {
+	for i, r := range c.cfg.Rules {
+		if r.Wait == nil {
+			continue
+		}
+		key := fmt.Sprintf("rules[%d].wait", i)
+		c.oneOf(key+".on_timeout", r.Wait.OnTimeout, TimeoutAccept, TimeoutDefer)
+		for j := range c.cfg.Sinks {
+			s := &c.cfg.Sinks[j]
+			if !slices.Contains(r.To, s.Name) || s.Webhook != nil || c.broken(fmt.Sprintf("sinks[%d]", j), true) {
+				continue
+			}
+			if kinds := s.config().Kinds(); len(kinds) > 0 {
+				c.add(key, "the sink %q is of the kind %s, which gives senders no answer; name a webhook, or remove wait", s.Name, kinds[0])
+			}
+		}
+	}
+}
+
+// WaitedFor are the sinks that senders wait for.
+func (c *Config) WaitedFor() map[string]bool {
+	names := map[string]bool{}
+	for _, r := range c.Rules {
+		if r.Wait != nil && len(r.To) == 1 {
+			names[r.To[0]] = true
+		}
+	}
+	return names
+}
+
+// KeepsApart reports whether a sink gets some recipients of a message by themselves.
+func (c *Config) KeepsApart(sink string) bool {
+	for i := range c.Sinks {
+		if c.Sinks[i].Name != sink {
+			continue
+		}
+		outlets, err := sinks.Build([]sinks.Config{c.Sinks[i].config()}, sinks.Deps{Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			return false // Load refuses it
+		}
+		defer sinks.Close(outlets)
+		return pipeline.KeepsApart(outlets[0].Sink)
+	}
+	return false
+}
+
 // rules compiles them and translates what package rules finds.
 func (c *checker) rules() {
+	c.waits()
 	if len(c.cfg.Rules) == 0 && len(c.cfg.Default) == 0 && !c.broken("rules", true) && !c.broken("default", true) {
 		c.add("rules", "there is neither a rule nor a default, so all mail would become dead letters; add default: [NAME OF A SINK]")
 	}

@@ -118,6 +118,7 @@ type SMTPLimits struct {
 	IdleCommands          int  `yaml:"idle_commands"`
 	UnknownRecipients     int  `yaml:"unknown_recipients"`
 	Transactions          int  `yaml:"transactions"`
+	Waiting               int  `yaml:"waiting"`
 	MinRate               Size `yaml:"min_rate"`
 }
 
@@ -279,7 +280,7 @@ func Default() Config {
 			MTASTS:    MTASTS{MaxAge: Duration(7 * day)},
 			Limits: SMTPLimits{
 				MessageSize: 50 * megabyte, Recipients: 100, Connections: 5000, ConnectionsPerIP: 100, ConnectionsPerNetwork: 1000,
-				Errors: 20, IdleCommands: 100, UnknownRecipients: 20, Transactions: 1000, MinRate: 100,
+				Errors: 20, IdleCommands: 100, UnknownRecipients: 20, Transactions: 1000, Waiting: 1000, MinRate: 100,
 			},
 			Timeouts: SMTPTimeouts{
 				Proxy: Duration(10 * time.Second), Handshake: Duration(30 * time.Second), Command: Duration(5 * time.Minute),

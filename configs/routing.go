@@ -25,9 +25,24 @@ type Rule struct {
 	Reject  *Reject  `yaml:"reject"`
 	Defer   *Defer   `yaml:"defer"`
 	Discard bool     `yaml:"discard"`
+	Wait    *Wait    `yaml:"wait"`
 	Sample  float64  `yaml:"sample"`
 	OnError string   `yaml:"on_error"`
 }
+
+// Wait keeps senders waiting for the answer of the rule's sink; OnTimeout is "accept" or "defer".
+type Wait struct {
+	Timeout   Duration `yaml:"timeout"`
+	OnTimeout string   `yaml:"on_timeout"`
+}
+
+// What Wait.OnTimeout says.
+const (
+	TimeoutAccept = "accept"
+	TimeoutDefer  = "defer"
+)
+
+func (Wait) defaulted() any { return Wait{Duration(30 * time.Second), TimeoutDefer} }
 
 // Reject is the reply of a rule that refuses for good.
 type Reject struct {
@@ -109,6 +124,9 @@ func (c *Config) tableRules() []rules.Rule {
 		}
 		if r.Defer != nil {
 			rs[i].Defer = &rules.Reply{Code: r.Defer.Code, Status: r.Defer.Status, Text: r.Defer.Text}
+		}
+		if r.Wait != nil {
+			rs[i].Wait = &rules.Wait{Timeout: time.Duration(r.Wait.Timeout), Accept: r.Wait.OnTimeout == TimeoutAccept}
 		}
 		if i < len(c.whens) {
 			w := c.whens[i]

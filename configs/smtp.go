@@ -128,6 +128,7 @@ func (c *checker) policy() {
 	between(c, "smtp.limits.idle_commands", l.IdleCommands, 10, 100_000)
 	between(c, "smtp.limits.unknown_recipients", l.UnknownRecipients, 0, 100_000)
 	between(c, "smtp.limits.transactions", l.Transactions, 0, 1_000_000)
+	between(c, "smtp.limits.waiting", l.Waiting, 1, 100_000)
 	between(c, "smtp.limits.min_rate", l.MinRate, 0, megabyte)
 	between(c, "smtp.limits.connections_per_minute", l.ConnectionsPerMinute, 0, 1_000_000)
 	between(c, "smtp.limits.messages_per_minute", l.MessagesPerMinute, 0, 1_000_000)

@@ -224,10 +224,10 @@ func listQuery(w http.ResponseWriter, q url.Values, since, until *time.Time) (li
 }
 
 func goodState(w http.ResponseWriter, state string) bool {
-	if slices.Contains([]string{"", pipeline.StateDelivered, pipeline.StateWaiting, pipeline.StateDead}, state) {
+	if slices.Contains([]string{"", pipeline.StateDelivered, pipeline.StateWaiting, pipeline.StateDead, pipeline.StateRefused}, state) {
 		return true
 	}
-	fail(w, http.StatusBadRequest, "state must be delivered, waiting or dead")
+	fail(w, http.StatusBadRequest, "state must be delivered, waiting, dead or refused")
 	return false
 }
 

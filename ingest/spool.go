@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"mxhook/pipeline"
 )
@@ -35,8 +36,14 @@ type Writer interface {
 	Abort()
 }
 
-// Refused is the error of a Commit that made the message durable without some of its recipients. Only clients that hear a
-// reply for each recipient (LMTP) can be told, so that nobody else may get it.
+// Patient is a Writer whose Commit may take longer than Timeouts.Spool, by as much as Patience says.
+type Patient interface {
+	Writer
+	Patience() time.Duration
+}
+
+// Refused is the error of a Commit that made the message durable without some of its recipients, or all of them. Only clients
+// that hear a reply for each recipient (LMTP) can be told, so that nobody else may get it.
 type Refused struct {
 	// Replies are the refusals, by Recipient.Address.
 	Replies map[string]*Reply

@@ -144,9 +144,13 @@ func (s *session) finish(ctx context.Context) {
 	var refused *Refused
 	var repeated *pipeline.Repeated
 	if tx.failed == nil {
-		ctx, cancel := context.WithTimeout(ctx, s.srv.opts.Timeouts.Spool)
-		defer cancel()
 		w := tx.writer
+		limit := s.srv.opts.Timeouts.Spool
+		if p, ok := w.(Patient); ok {
+			limit += p.Patience()
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
 		tx.writer = nil // it is over for the writer, also when Commit panics
 		if err := w.Commit(ctx); err != nil && !errors.As(err, &repeated) && !(s.lst.lmtp && errors.As(err, &refused)) {
 			tx.fail(commitReply(err))
@@ -181,8 +185,14 @@ func (s *session) stored(ctx context.Context, refused *Refused) {
 		tx.recipients = slices.DeleteFunc(tx.recipients, func(r pipeline.Recipient) bool { return refused.Replies[r.Address] != nil })
 	}
 	id := tx.id
-	if refused != nil && refused.Repeated != "" {
+	queued, n := replyQueued(id), s.finalReplies()
+	outcome := queued
+	if refused != nil && len(tx.recipients) == 0 { // nobody has it
+		outcome = refused.Replies[tx.accepted[0]]
+	} else if refused != nil && refused.Repeated != "" {
 		id = refused.Repeated
+		queued = replyQueued(id)
+		outcome = queued
 		why += ", repeat of " + id
 	} else {
 		if c, ok := s.srv.opts.Recipients.(Counter); ok {
@@ -191,8 +201,7 @@ func (s *session) stored(ctx context.Context, refused *Refused) {
 		s.srv.metrics.bytes.Add(float64(tx.received))
 	}
 	s.idle, s.errors = 0, 0
-	queued, n := replyQueued(id), s.finalReplies()
-	s.end(queued, why, nil)
+	s.end(outcome, why, nil)
 	if refused == nil {
 		s.replies(queued, n)
 		return

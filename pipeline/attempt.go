@@ -48,7 +48,8 @@ type AttemptsOptions struct {
 	Events     Events // nil: nobody wants to know
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
-	// Record is told of every success and must not wait; nil: nobody is. The delivery is only read.
+	// Record is told of every success, and of what was refused to a sender who waited, and must not wait; nil: nobody is.
+	// The delivery is only read.
 	Record func(*KeptDelivery)
 }
 
@@ -144,41 +145,71 @@ func (a *Attempts) done(d *Delivery) bool {
 // make makes one attempt and judges it: nil, Permanent (dead letter), Later (due again), or the context's error when
 // we were interrupted, which does not count as an attempt (Later, when some recipients had it by then). After a failure d carries the history and the next number.
 func (a *Attempts) make(ctx context.Context, out Outlet, t *Turn, d *Delivery) error {
-	start := a.now()
-	resp, err := deliver(ctx, out, d)
-	took := a.now().Sub(start)
+	r := a.perform(ctx, out, t, d)
+	if r.interrupted {
+		return r.err
+	}
+	return a.conclude(out, d, r)
+}
+
+// attempt is an attempt that was made.
+type attempt struct {
+	resp  Response
+	err   error
+	start time.Time
+	took  time.Duration
+	// interrupted: our context ended it, and it does not count.
+	interrupted bool
+}
+
+// perform makes an attempt and accounts for it at the gate.
+func (a *Attempts) perform(ctx context.Context, out Outlet, t *Turn, d *Delivery) attempt {
+	r := attempt{start: a.now()}
+	r.resp, r.err = deliver(ctx, out, d)
+	r.took = a.now().Sub(r.start)
 	some := false // of its recipients have it
-	if rcpts, ok := UndeliveredTo(err); ok && len(rcpts) > 0 {
+	if rcpts, ok := UndeliveredTo(r.err); ok && len(rcpts) > 0 {
 		some = len(rcpts) < len(d.Recipients)
 		d.Recipients = rcpts
 	}
-	if err != nil && ctx.Err() != nil {
+	if r.err != nil && ctx.Err() != nil {
 		a.tell(d, t.gate.account(t, out, d, nil, true))
+		r.err, r.interrupted = ctx.Err(), true
 		if some { // the next attempt must know who has it
-			return Later(ctx.Err(), a.now())
+			r.err = Later(ctx.Err(), a.now())
 		}
-		return ctx.Err()
+		return r
 	}
-	verdict := a.judge(out, d, resp, err, start, took)
-	a.report(d, resp, err, verdict, took)
-	endpoint := err
-	if some { // it works, and what it has against the others is theirs
+	endpoint := r.err
+	if some || d.Waits && refuses(r.resp.Reply) { // it works, and what it has against the others, or the mail, is theirs
 		endpoint = nil
 	}
 	a.tell(d, t.gate.account(t, out, d, endpoint, false))
-	if Disables(err) {
-		a.pause(ctx, d, err)
+	if Disables(r.err) {
+		a.pause(ctx, d, r.err)
 	}
-	if err == nil {
+	return r
+}
+
+// conclude judges an attempt, and tells of it.
+func (a *Attempts) conclude(out Outlet, d *Delivery, r attempt) error {
+	verdict := a.judge(out, d, r.resp, r.err, r.start, r.took)
+	a.report(d, r.resp, r.err, verdict, r.took)
+	if r.err == nil {
 		a.succeeded.add(d.ID)
-	}
-	if err == nil && a.record != nil {
-		a.record(&KeptDelivery{Delivery: d, State: StateDelivered, At: a.now().UTC(), Status: resp.Status, Took: took})
-	}
-	if err != nil {
+		a.keep(&KeptDelivery{Delivery: d, State: StateDelivered, Status: r.resp.Status, Took: r.took})
+	} else {
 		d.Attempt++
 	}
 	return verdict
+}
+
+// keep records what has become of a delivery, where somebody wants to know.
+func (a *Attempts) keep(k *KeptDelivery) {
+	if a.record != nil {
+		k.At = a.now().UTC()
+		a.record(k)
+	}
 }
 
 // pauseTimeout bounds how long it may take to write down that a sink is paused.
@@ -302,7 +333,7 @@ type attemptMetrics struct {
 func newAttemptMetrics(r prometheus.Registerer, a *Attempts) attemptMetrics {
 	m := attemptMetrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mxhook_attempts_total", Help: "Delivery attempts by sink and what became of them: delivered, later, dead.",
+			Name: "mxhook_attempts_total", Help: "Delivery attempts by sink and what became of them: delivered, later, dead, refused (to a sender who waited, for good or for now).",
 		}, []string{"sink", "result"}),
 		deferred: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mxhook_first_attempts_deferred_total",

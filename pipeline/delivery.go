@@ -10,6 +10,8 @@ type Target struct {
 	Recipient Recipient
 	Sink      string
 	Rule      string
+	// Waits: the sender is to be kept waiting for the sink's answer about this recipient.
+	Waits bool
 	// Tags are the labels that the rules gave the recipient.
 	Tags []string
 }
@@ -51,6 +53,8 @@ type Delivery struct {
 	Held string
 	// ReplayOf is the id of the delivery that a person replayed; "" for an ordinary delivery.
 	ReplayOf string
+	// Waits: the sender was kept waiting for the first attempt, or should have been.
+	Waits bool
 }
 
 // MaxHistory bounds Delivery.History.
@@ -92,6 +96,9 @@ type Response struct {
 	Status, Detail string
 	// Timings is zero when nothing was measured.
 	Timings Timings
+	// Reply is what a sender who waits is to hear of an answer that did not take the delivery; nil when the endpoint has
+	// not answered, or the sink cannot say.
+	Reply *SenderReply
 }
 
 // Sink makes one attempt at a delivery: no retry, no goroutine that outlives the call, no log of its own.

@@ -52,6 +52,9 @@ type gate struct {
 	window  window
 	changed chan struct{}
 	failed  map[string]struct{} // deliveries that failed since the last success
+	asking  int                 // messages whose senders wait, and that wait for a turn
+	// askingOctets are theirs.
+	askingOctets int64
 }
 
 func newGate(sink string, board Board, now func() time.Time, memory func() int64) *gate {

@@ -13,6 +13,8 @@ const (
 	StateWaiting = "waiting"
 	// StateDead: it is a dead letter.
 	StateDead = "dead"
+	// StateRefused: its sender was kept waiting and was told that the endpoint does not take it, for good or for now.
+	StateRefused = "refused"
 )
 
 // KeptMessage is a message that the queue still has.
@@ -34,7 +36,7 @@ type KeptDelivery struct {
 	Due time.Time
 	// Status is what the endpoint said when it took it; Reason why it waits or was given up.
 	Status, Reason string
-	// Took is how long the attempt took that succeeded.
+	// Took is how long the attempt took that succeeded, or was refused.
 	Took time.Duration
 }
 

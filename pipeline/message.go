@@ -21,6 +21,8 @@ type Message struct {
 	Problems []Problem
 	// Ref says where the queue keeps the message; opaque to everyone else.
 	Ref string
+	// Wait is nil when the sender was not kept waiting.
+	Wait *Wait
 }
 
 // Problem is something about the message that a receiver may want to know: what was repaired, replaced or left out.

@@ -49,12 +49,16 @@ func (p *Plan) splitter(sink string) *splitter {
 // Deliveries makes the deliveries that a routing of the message results in, in the order in which the rules named the
 // sinks: one for each sink, carrying only its recipients, or several where the sink's templates keep recipients apart.
 func (p *Plan) Deliveries(m *Message, routing Routing, now time.Time) []*Delivery {
-	type place struct{ sink, key string }
+	type place struct {
+		sink, key string
+		waits     bool
+	}
 	var ds []*Delivery
 	made := map[place]*Delivery{}
 	keys := map[[2]string]string{} // by sink and recipient, where there are templates
+	waits, others := waitingTargets(routing.Targets)
 	for _, t := range routing.Targets {
-		to := place{sink: t.Sink}
+		to := place{sink: t.Sink, waits: waits[[2]string{t.Sink, t.Recipient.Address}]}
 		if s := p.splitter(t.Sink); s != nil {
 			who := [2]string{t.Sink, t.Recipient.Address}
 			key, known := keys[who]
@@ -64,9 +68,12 @@ func (p *Plan) Deliveries(m *Message, routing Routing, now time.Time) []*Deliver
 			}
 			to.key = key
 		}
+		if to.waits && others[t.Sink] {
+			to.key += "\x00waits" // another id than that of the recipients nobody waits for
+		}
 		d, ok := made[to]
 		if !ok {
-			d = &Delivery{ID: suffixed(DeliveryID(m.Envelope.ID, t.Sink), to.key), Sink: t.Sink, Message: m, Attempt: 1, First: now.UTC()}
+			d = &Delivery{ID: suffixed(DeliveryID(m.Envelope.ID, t.Sink), to.key), Sink: t.Sink, Message: m, Attempt: 1, First: now.UTC(), Waits: to.waits}
 			if m.Envelope.ReplayOf != "" {
 				d.ReplayOf = suffixed(DeliveryID(m.Envelope.ReplayOf, t.Sink), to.key)
 			}
@@ -76,6 +83,26 @@ func (p *Plan) Deliveries(m *Message, routing Routing, now time.Time) []*Deliver
 		d.take(t)
 	}
 	return ds
+}
+
+// waitingTargets finds the recipients whose sender waits for a sink, by sink and address, and the sinks that have others
+// besides.
+func waitingTargets(targets []Target) (waits map[[2]string]bool, others map[string]bool) {
+	waits, others = map[[2]string]bool{}, map[string]bool{}
+	for i := range targets {
+		if t := &targets[i]; t.Waits {
+			waits[[2]string{t.Sink, t.Recipient.Address}] = true
+		}
+	}
+	if len(waits) == 0 {
+		return waits, others
+	}
+	for i := range targets {
+		if t := &targets[i]; !waits[[2]string{t.Sink, t.Recipient.Address}] {
+			others[t.Sink] = true
+		}
+	}
+	return waits, others
 }
 
 // take adds what a target says, each thing once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,19 +18,21 @@ type Processor struct {
 	router   Router
 	attempts *Attempts
 	outbox   Outbox
+	front    Front // nil: nobody waits
 	now      func() time.Time
 	log      *slog.Logger
 	messages *prometheus.CounterVec
 	tagged   *prometheus.CounterVec
 }
 
-// ProcessorOptions are the inputs of NewProcessor. Now may be nil: the real clock.
+// ProcessorOptions are the inputs of NewProcessor. Now may be nil: the real clock; Front: no sender is kept waiting.
 type ProcessorOptions struct {
 	Stages Stage
 	// Router may be nil: then it is that of the plan that Attempts goes by.
 	Router     Router
 	Attempts   *Attempts
 	Outbox     Outbox
+	Front      Front
 	Now        func() time.Time
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -38,9 +41,9 @@ type ProcessorOptions struct {
 // NewProcessor returns a processor.
 func NewProcessor(o ProcessorOptions) *Processor {
 	p := &Processor{
-		stages: o.Stages, router: o.Router, attempts: o.Attempts, outbox: o.Outbox, now: o.Now, log: o.Log,
+		stages: o.Stages, router: o.Router, attempts: o.Attempts, outbox: o.Outbox, front: o.Front, now: o.Now, log: o.Log,
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mxhook_messages_processed_total", Help: "Messages processed, by what became of their first attempts: delivered, waiting, dead, dropped.",
+			Name: "mxhook_messages_processed_total", Help: "Messages processed, by what became of their first attempts: delivered, waiting, dead, dropped; of senders who waited also refused, deferred, late.",
 		}, []string{"result"}),
 	}
 	p.tagged = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -62,6 +65,11 @@ const settleTimeout = time.Minute
 // Process handles one message. nil means that every delivery of it is done or durably written down, so that the message
 // may be settled; an error means that it should be processed again, under the same delivery ids.
 func (p *Processor) Process(ctx context.Context, m *Message) error {
+	patience, late := p.waiting(ctx, m)
+	if late && m.Wait.all(m) {
+		p.messages.WithLabelValues("late").Inc()
+		return nil
+	}
 	if err := p.stages.Run(ctx, m); err != nil {
 		return fmt.Errorf("process %s: %w", m.Envelope.ID, err)
 	}
@@ -72,23 +80,20 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 	}
 	routing, problems := route(router, m)
 	m.Problems = append(m.Problems, problems...)
+	if late {
+		routing = routing.without(func(r Recipient) bool { return slices.Contains(m.Wait.Recipients, r.Address) })
+	}
 	deliveries := plan.Deliveries(m, routing, p.now())
 	p.logRouting(m, routing, deliveries, plan.generation)
 
-	verdicts := p.firstAttempts(ctx, plan, deliveries)
-
-	// From here on a shutdown must not interrupt: what was delivered is delivered, the rest has to be written down.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	result, err := p.settle(ctx, deliveries, verdicts)
-	if err != nil {
-		return fmt.Errorf("settle deliveries of %s: %w", m.Envelope.ID, err)
+	result, err := "", error(nil)
+	if patience > 0 {
+		result, err = p.answer(ctx, plan, m, routing, deliveries, patience)
+	} else {
+		result, err = p.deliver(ctx, plan, m, routing, deliveries)
 	}
-	if len(routing.Unrouted) > 0 {
-		if err := p.buryUnrouted(ctx, m, routing.Unrouted); err != nil {
-			return err
-		}
-		result = "dead"
+	if err != nil {
+		return err
 	}
 	p.messages.WithLabelValues(result).Inc()
 	for _, d := range deliveries {
@@ -97,6 +102,26 @@ func (p *Processor) Process(ctx context.Context, m *Message) error {
 		}
 	}
 	return nil
+}
+
+// deliver makes the first attempts and writes down what they left over.
+func (p *Processor) deliver(ctx context.Context, plan *Plan, m *Message, routing Routing, deliveries []*Delivery) (string, error) {
+	verdicts := p.firstAttempts(ctx, plan, deliveries)
+
+	// From here on a shutdown must not interrupt: what was delivered is delivered, the rest has to be written down.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	result, err := p.settle(ctx, deliveries, verdicts)
+	if err != nil {
+		return "", fmt.Errorf("settle deliveries of %s: %w", m.Envelope.ID, err)
+	}
+	if len(routing.Unrouted) > 0 {
+		if err := p.buryUnrouted(ctx, m, routing.Unrouted); err != nil {
+			return "", err
+		}
+		result = "dead"
+	}
+	return result, nil
 }
 
 // RuleReplay stands for the rule of a message that a person replayed to a sink of their choice.

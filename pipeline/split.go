@@ -54,6 +54,9 @@ func newSplitter(s Sink) *splitter {
 	return &splitter{by, each}
 }
 
+// KeepsApart reports whether a sink may get recipients of one message in deliveries of their own.
+func KeepsApart(s Sink) bool { return newSplitter(s) != nil }
+
 // key tells the recipients that share a delivery from others: what the sink's templates make of the first one. It is not
 // empty.
 func (s *splitter) key(d *Delivery) string {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -51,11 +52,35 @@ func checkActions(r *Rule, add func(field, format string, args ...any)) {
 	} else if r.Sample > 0 && r.Sample < 0.01 {
 		add("sample", "%v is less than the smallest share, 0.01 percent", r.Sample)
 	}
+	checkWait(r, add)
 	if r.OnError != "" && r.OnError != OnErrorSkip && r.OnError != OnErrorMatch {
 		add("on_error", "%q is not known here; write %s or %s", r.OnError, OnErrorSkip, OnErrorMatch)
 	}
 	checkReply("reject", r.Reject, 5, add)
 	checkReply("defer", r.Defer, 4, add)
+}
+
+// MaxWait bounds Wait.Timeout: senders wait ten minutes for the last reply (RFC 5321 4.5.3.2.6), some of them less.
+const MaxWait = 5 * time.Minute
+
+// checkWait finds rules whose sender could not be answered.
+func checkWait(r *Rule, add func(field, format string, args ...any)) {
+	if r.Wait == nil {
+		return
+	}
+	switch ways := waysOf(r); {
+	case len(ways) > 0 && ways[0] != "to":
+		add("wait", "%s asks nobody whose answer could be waited for; remove wait", ways[0])
+	case len(r.To) != 1:
+		add("wait", "the sender hears one answer, and to names %d sinks; name one, and the others in a rule before this one", len(r.To))
+	case !r.Stop:
+		add("wait", "another rule could have the sender wait for another answer; set stop: true, and put rules for further sinks before this one")
+	case r.Sample > 0:
+		add("wait", "a sample is chosen by message id, and a message that is sent again has another; remove sample")
+	}
+	if r.Wait.Timeout < time.Second || r.Wait.Timeout > MaxWait {
+		add("wait.timeout", "%v is not between 1s and %v; senders wait ten minutes at the most", r.Wait.Timeout, MaxWait)
+	}
 }
 
 // waysOf names the actions of a rule of which there can be one.
@@ -137,19 +162,26 @@ func isEarly(word string) bool {
 // checkEarly finds rules that refuse too late: by words that are not known yet, or behind a rule that may have taken the
 // mail by such words. Else the order of the rules would not be the order in which they act.
 func (t *Table) checkEarly(i int, r *rule) []*Finding {
-	if !r.refuses() && !r.Discard {
+	if !r.refuses() && !r.Discard && r.Wait == nil {
 		return nil
 	}
 	t.early = true
-	what := waysOf(&r.Rule)[0]
+	what := "wait"
+	if r.Wait == nil {
+		what = waysOf(&r.Rule)[0]
+	}
 	finding := func(field, format string, args ...any) []*Finding {
 		return []*Finding{{Rule: i, Name: r.Name, Field: field, File: r.File, Text: fmt.Sprintf(format, args...)}}
 	}
 	if !r.early {
-		return finding("when", "%s is decided before the message is there, and %s is not known then; use recipient, client, envelope.mail_from, envelope.helo, or drop: true", what, lateWord(r.condition.uses))
+		instead := ", or drop: true"
+		if r.Wait != nil {
+			instead = ""
+		}
+		return finding("when", "%s is decided before the message is there, and %s is not known then; use recipient, client, envelope.mail_from, envelope.helo%s", what, lateWord(r.condition.uses), instead)
 	}
 	for j := range t.rules {
-		if before := &t.rules[j]; before.ends() && !before.early && !before.refuses() && !before.Discard {
+		if before := &t.rules[j]; before.ends() && !before.early && !before.refuses() && !before.Discard && before.Wait == nil {
 			return finding(what, "%s is decided before the message is there, but rule %q, which comes first, may end the run by %s; move this rule up", what, before.Name, lateWord(before.condition.uses))
 		}
 	}

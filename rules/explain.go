@@ -82,10 +82,18 @@ type RuleExplanation struct {
 	Copy      []string `json:"copy"`
 	Tags      []string `json:"tags"`
 	Stop      bool     `json:"stop"`
+	// Wait is set when the sender waits for the answer.
+	Wait *WaitExplanation `json:"wait,omitempty"`
 	// Drop is set for rules that drop or discard.
 	Drop bool `json:"drop"`
 	// OnError is set when a condition that fails counts as matched.
 	OnError string `json:"on_error,omitempty"`
+}
+
+// WaitExplanation says how long a sender waits for the rule's sink, and what it hears when nobody answers: "accept" or "defer".
+type WaitExplanation struct {
+	Timeout   string `json:"timeout"`
+	OnTimeout string `json:"on_timeout"`
 }
 
 // Part is a condition, or one part of it. Every part is evaluated by itself, also those that the condition as a whole
@@ -143,10 +151,17 @@ func (t *Table) Explain(m *pipeline.Message) Explanation {
 
 func (t *Table) describe(i int, result string) RuleExplanation {
 	r := &t.rules[i]
-	return RuleExplanation{
+	x := RuleExplanation{
 		Rule: r.Name, Result: result, To: append([]string{}, r.To...), Copy: append([]string{}, r.Copy...),
 		Tags: append([]string{}, r.Tags...), Stop: r.Stop, Drop: r.Drop || r.Discard, OnError: r.OnError,
 	}
+	if w := r.Wait; w != nil {
+		x.Wait = &WaitExplanation{w.Timeout.String(), "defer"}
+		if w.Accept {
+			x.Wait.OnTimeout = "accept"
+		}
+	}
+	return x
 }
 
 func (t *Table) explainRule(r *runner, s step) RuleExplanation {

@@ -134,6 +134,9 @@ func (r *RuleExplanation) outcome() string {
 	if r.Stop {
 		s += " and stops"
 	}
+	if w := r.Wait; w != nil {
+		s += fmt.Sprintf("; the sender waits up to %s for the answer of %s, then: %s", w.Timeout, r.To[0], w.OnTimeout)
+	}
 	return s
 }
 

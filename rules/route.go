@@ -28,7 +28,8 @@ func (t *Table) Route(m *pipeline.Message) (pipeline.Routing, []pipeline.Problem
 			}
 			if s.matched {
 				rule.targets(func(sink string) {
-					routing.Targets = append(routing.Targets, pipeline.Target{Recipient: *rcpt, Sink: sink, Rule: rule.Name})
+					waits := rule.Wait != nil && sink == rule.To[0]
+					routing.Targets = append(routing.Targets, pipeline.Target{Recipient: *rcpt, Sink: sink, Rule: rule.Name, Waits: waits})
 				})
 			}
 		})
@@ -162,11 +163,15 @@ type Decision struct {
 	Reply *Reply
 	// Discard: take the mail, and throw it away.
 	Discard bool
+	// Wait: the sender is kept waiting for what the rule's sink says; nil is not.
+	Wait *Wait
+	// Sink is that of Wait.
+	Sink string
 	// Problems are conditions that failed.
 	Problems []pipeline.Problem
 }
 
-// Early asks the rules about a recipient before the data: those that reject, defer and discard, and in between, so that
+// Early asks the rules about a recipient before the data: those that reject, defer, discard and wait, and in between, so that
 // the order counts, those whose conditions are known by then. env needs what is known by then.
 func (t *Table) Early(env *pipeline.Envelope, rcpt *pipeline.Recipient) Decision {
 	if !t.early {
@@ -195,6 +200,8 @@ func (t *Table) Early(env *pipeline.Envelope, rcpt *pipeline.Recipient) Decision
 			d.Rule, d.Reply = rule.Name, rule.Defer
 		case rule.Discard:
 			d.Rule, d.Discard = rule.Name, true
+		case rule.Wait != nil:
+			d.Rule, d.Wait, d.Sink = rule.Name, rule.Wait, rule.To[0]
 		}
 		return d
 	}

@@ -29,6 +29,9 @@ type Rule struct {
 	// Each excludes all other actions, and their conditions may use only what is known by then.
 	Reject, Defer *Reply
 	Discard       bool
+	// Wait keeps the sender waiting, at the end of the data, for what the one sink of To says; nil does not. Its condition may
+	// use only what is known before the data, and the rule must end the run, so that there is one answer to wait for.
+	Wait *Wait
 	// Sample is the percentage of messages that the rule looks at, chosen by message id; 0 means all of them.
 	Sample float64
 	// OnError is what a condition that fails counts as: OnErrorSkip ("" means the same) or OnErrorMatch.
@@ -44,6 +47,15 @@ type Rule struct {
 type Reply struct {
 	Code         int
 	Status, Text string
+}
+
+// Wait is how a sender is kept waiting.
+type Wait struct {
+	// Timeout bounds the wait.
+	Timeout time.Duration
+	// Accept has the sender hear that the message is accepted when there is no answer in time; otherwise it is told to come
+	// again, and the message is for nobody.
+	Accept bool
 }
 
 // What a condition that fails counts as.

@@ -42,7 +42,7 @@ func messagesCommand() *cobra.Command {
 
 func deliveriesCommand() *cobra.Command {
 	var api apiFlags
-	cmd := group("deliveries", "Look at and act on the deliveries of a running instance, delivered, waiting and dead",
+	cmd := group("deliveries", "Look at and act on the deliveries of a running instance, delivered, waiting, dead and refused",
 		deliveriesListCommand(&api), deliveriesShowCommand(&api), replayCommand(&api, "deliveries"),
 		actCommand(&api, "drop ID...", "Remove deliveries that wait, for good; their messages stay kept", "dropped", (*console.Client).DropDelivery),
 		actCommand(&api, "bury ID...", "Make dead letters of deliveries that wait", "buried", (*console.Client).BuryDelivery))
@@ -153,7 +153,7 @@ func addMessageFilter(cmd *cobra.Command, f *pipeline.MessageFilter) {
 }
 
 func addDeliveryFilter(cmd *cobra.Command, f *pipeline.DeliveryFilter) {
-	cmd.Flags().StringVar(&f.State, "state", "", "only those that are delivered, waiting or dead")
+	cmd.Flags().StringVar(&f.State, "state", "", "only those that are delivered, waiting, dead or refused")
 	cmd.Flags().StringVar(&f.Sink, "sink", "", "only those of this sink; _ for recipients that no rule matched")
 	cmd.Flags().StringVar(&f.Rule, "rule", "", "only those of this rule")
 	cmd.Flags().StringVar(&f.Recipient, "recipient", "", "only those for this address or @domain")

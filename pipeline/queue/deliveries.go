@@ -20,19 +20,19 @@ func (q *Queue) Deliveries(ctx context.Context, f pipeline.DeliveryFilter, limit
 	limit = listLimit(limit)
 	var all []*pipeline.KeptDelivery
 	for _, s := range []struct {
-		state string
-		list  func(context.Context, pipeline.DeliveryFilter, int) ([]*pipeline.KeptDelivery, error)
+		states []string
+		list   func(context.Context, pipeline.DeliveryFilter, int) ([]*pipeline.KeptDelivery, error)
 	}{
-		{pipeline.StateWaiting, q.listWaiting},
-		{pipeline.StateDead, q.listDead},
-		{pipeline.StateDelivered, q.listDelivered},
+		{[]string{pipeline.StateWaiting}, q.listWaiting},
+		{[]string{pipeline.StateDead}, q.listDead},
+		{[]string{pipeline.StateDelivered, pipeline.StateRefused}, q.listLogged},
 	} {
-		if f.State != "" && f.State != s.state {
+		if f.State != "" && !slices.Contains(s.states, f.State) {
 			continue
 		}
 		some, err := s.list(ctx, f, limit)
 		if err != nil {
-			return nil, fmt.Errorf("list deliveries (%s): %w", s.state, err)
+			return nil, fmt.Errorf("list deliveries (%s): %w", s.states[0], err)
 		}
 		all = append(all, some...)
 	}
@@ -40,7 +40,8 @@ func (q *Queue) Deliveries(ctx context.Context, f pipeline.DeliveryFilter, limit
 	return all[:min(len(all), limit)], nil
 }
 
-func (q *Queue) listDelivered(ctx context.Context, f pipeline.DeliveryFilter, limit int) ([]*pipeline.KeptDelivery, error) {
+// listLogged lists those that succeeded, and those that were refused to their senders.
+func (q *Queue) listLogged(ctx context.Context, f pipeline.DeliveryFilter, limit int) ([]*pipeline.KeptDelivery, error) {
 	l, err := q.current()
 	if err != nil {
 		return nil, err
@@ -200,9 +201,9 @@ func (q *Queue) delivery(ctx context.Context, id string) (*pipeline.KeptDelivery
 		k, err := keptWaiting(raws[0])
 		return k, raws[0], err
 	}
-	f := pipeline.DeliveryFilter{State: pipeline.StateDelivered}
+	var f pipeline.DeliveryFilter
 	f.Message, _, _ = strings.Cut(id, ".")
-	found, err := q.listDelivered(ctx, f, maxList)
+	found, err := q.listLogged(ctx, f, maxList)
 	if err != nil {
 		return nil, nil, err
 	}

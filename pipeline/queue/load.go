@@ -158,6 +158,7 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 		Auth:     s.Auth,
 		Problems: s.Problems,
 		Ref:      ref(streamName(mailPrefix, s.shard), s.seq),
+		Wait:     s.Wait.wait(),
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -25,6 +26,8 @@ type mailRecord struct {
 	// Auth and Problems are what was found before the message was taken; absent when nobody has looked yet.
 	Auth     *pipeline.AuthResults `json:"auth,omitempty"`
 	Problems []pipeline.Problem    `json:"problems,omitempty"`
+	// Wait is absent when the sender was not kept waiting.
+	Wait *waitRecord `json:"wait,omitempty"`
 }
 
 // deliveryRecord is a delivery that waits.
@@ -72,6 +75,9 @@ type deliveredRecord struct {
 	At          time.Time      `json:"at"`
 	Took        time.Duration  `json:"took"`
 	Status      string         `json:"status"`
+	// State is absent for a success; Reason is why it was refused.
+	State  string `json:"state,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 type envelopeRecord struct {
@@ -225,7 +231,10 @@ func (r deliveryRecord) delivery() *pipeline.Delivery {
 }
 
 func recordDelivered(k *pipeline.KeptDelivery) deliveredRecord {
-	r := deliveredRecord{Delivery: recordDelivery(k.Delivery), At: k.At, Took: k.Took, Status: k.Status}
+	r := deliveredRecord{Delivery: recordDelivery(k.Delivery), At: k.At, Took: k.Took, Status: k.Status, Reason: k.Reason}
+	if k.State != pipeline.StateDelivered {
+		r.State = k.State
+	}
 	if m := k.Delivery.Message; m != nil {
 		r.ReversePath, r.Size, r.ReceivedAt = octets(m.Envelope.ReversePath), m.Envelope.Size, m.Envelope.ReceivedAt
 	}
@@ -236,7 +245,9 @@ func (r deliveredRecord) kept() *pipeline.KeptDelivery {
 	d := r.Delivery.delivery()
 	id, _, _ := strings.Cut(d.ID, ".")
 	d.Message.Envelope = pipeline.Envelope{ID: id, ReversePath: string(r.ReversePath), Size: r.Size, ReceivedAt: r.ReceivedAt.UTC()}
-	return &pipeline.KeptDelivery{Delivery: d, State: pipeline.StateDelivered, At: r.At.UTC(), Took: r.Took, Status: r.Status}
+	return &pipeline.KeptDelivery{
+		Delivery: d, State: cmp.Or(r.State, pipeline.StateDelivered), At: r.At.UTC(), Took: r.Took, Status: r.Status, Reason: r.Reason,
+	}
 }
 
 func sum32(b []byte) (sum [32]byte, err error) {

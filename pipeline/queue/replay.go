@@ -203,7 +203,7 @@ func (r *replayRun) messages(ctx context.Context, at *replayCursor) error {
 func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 	f := r.DeliveryFilter
 	take := func(k *pipeline.KeptDelivery, raw *jetstream.RawStreamMsg) error {
-		if !f.Matches(k) {
+		if !f.Matches(k) || k.State == pipeline.StateRefused && f.State == "" { // its sender was told that nobody has it
 			return nil
 		}
 		if err := r.pace(ctx); err != nil {
@@ -214,7 +214,7 @@ func (r *replayRun) deliveries(ctx context.Context, at *replayCursor) error {
 	}
 	next := func() { at.Part, at.K, at.Seq, at.Done = at.Part+1, 0, 1, 0 }
 	if at.Part == 0 {
-		if f.State == "" || f.State == pipeline.StateDelivered {
+		if f.State == "" || f.State == pipeline.StateDelivered || f.State == pipeline.StateRefused {
 			err := r.forward(ctx, r.l.log, logSubject, at, f.Since, func(m jetstream.Msg) error {
 				meta, err := m.Metadata()
 				if err != nil {

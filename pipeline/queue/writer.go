@@ -52,11 +52,13 @@ type Writer struct {
 	problems []pipeline.Problem
 	// repeatKey is what the same message is known by when it comes again; "" when nobody asks.
 	repeatKey string
-	key       string
-	shard     int
-	subject   string
-	started   time.Time
-	limit     int64 // the size that the message may have
+	// wait is nil unless somebody waits for an answer about the message.
+	wait    *pipeline.Wait
+	key     string
+	shard   int
+	subject string
+	started time.Time
+	limit   int64 // the size that the message may have
 
 	hash  hash.Hash
 	size  int64
@@ -131,8 +133,11 @@ func (w *Writer) Commit(ctx context.Context) (err error) {
 	}
 	defer w.q.calls.Done()
 	start := time.Now()
-	if w.q.cfg.DedupeWindow > 0 && w.err == nil {
+	if (w.q.cfg.DedupeWindow > 0 || w.wait != nil) && w.err == nil {
 		w.repeatKey = fingerprint(&w.env, w.size, w.hash.Sum(nil))
+		if w.wait != nil {
+			w.wait.Key = w.repeatKey
+		}
 	}
 	_, err = w.commit(ctx)
 	var repeat *pipeline.Repeated
@@ -203,7 +208,7 @@ func (w *Writer) store(ctx context.Context) (*jetstream.PubAck, error) {
 		w.q.handoff.take(id)
 		return nil, err
 	}
-	if w.repeatKey != "" {
+	if w.repeatKey != "" && w.wait == nil {
 		w.q.noteTaken(w.repeatKey, w.env.ID)
 	}
 	return ack, nil
@@ -228,6 +233,7 @@ func (w *Writer) record() mailRecord {
 	w.env.Size = w.size
 	rec := mailRecord{
 		Envelope: recordEnvelope(w.env), Size: w.size, SHA256: w.hash.Sum(nil), Auth: w.auth, Problems: w.problems,
+		Wait: recordWait(w.wait),
 	}
 	if len(w.parts) > 0 {
 		rec.PartKey = w.key

@@ -29,6 +29,7 @@ type Webhook struct {
 	signer    *signer
 	dialect   *dialect
 	actions   *statusTable
+	waits     *statusTable // the actions while a sender waits
 	transport *http.Transport
 	// check judges the host of a request before it is sent through a proxy; nil without one, when the dialer judges.
 	check    func(ctx context.Context, host string) error
@@ -72,6 +73,9 @@ func New(o Options) (*Webhook, error) {
 		return nil, errors.New(`no secret: add one, made with: echo "whsec_$(openssl rand -base64 32)"`)
 	}
 	if w.actions, err = actionsOf(w.dialect.actions, o.PermanentStatuses, o.OnStatus); err != nil {
+		return nil, err
+	}
+	if w.waits, err = actionsOf(waitActions(w.dialect.actions), o.PermanentStatuses, o.OnStatus); err != nil {
 		return nil, err
 	}
 	secured, err := o.tlsConfig()
@@ -185,6 +189,9 @@ func (a *attempt) run(ctx context.Context, d *pipeline.Delivery) (pipeline.Respo
 	}
 	response := pipeline.Response{
 		Status: statusText(resp.StatusCode), Detail: detail(a.redact(string(answer))), Timings: a.progress.times(),
+	}
+	if d.Waits {
+		response.Reply = senderReply(resp, a.waits.of(resp.StatusCode), response.Detail)
 	}
 	return response, outcome(req.URL, resp, a.actions, a.now())
 }

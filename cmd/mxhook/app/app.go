@@ -145,10 +145,11 @@ func (a *App) build() error {
 	}
 	a.current.Store(first)
 	auth := newAuth(a.opts, a.registry)
-	a.spool.auth = auth
+	a.spool.auth, a.spool.lmtp = auth, lmtpListeners(a.opts.Config)
 	for _, role := range a.opts.Roles {
 		switch role {
 		case RoleIngest:
+			a.spool.waits = newWaits(a.opts.Config.SMTP.Limits.Waiting, a.registry)
 			if a.certs, err = configuredCertificates(a.opts, a.registry); err == nil {
 				a.server, err = newServer(a.opts, newFront(a.opts, &a.current), a.spool, a.certs, a.registry)
 			}
@@ -226,7 +227,7 @@ func (a *App) Stop(ctx context.Context) error {
 	var errs []error
 	if a.server != nil {
 		// The front end may take most of the time there is, not all of it: the queue must be closed in order.
-		errs = append(errs, withShare(ctx, 0.6, a.server.Shutdown))
+		errs = append(errs, withShare(ctx, 0.6, a.drain))
 	}
 	a.current.Load().directory.Close()
 	if a.certs != nil {
@@ -247,6 +248,14 @@ func (a *App) Stop(ctx context.Context) error {
 	errs = append(errs, a.ops.stop(ctx))
 	a.alerts.Close()
 	return errors.Join(errs...)
+}
+
+// drain stops the front end. Senders that wait for an endpoint's answer do so for half of the time there is.
+func (a *App) drain(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		defer time.AfterFunc(time.Until(deadline)/2, a.spool.waits.end).Stop()
+	}
+	return a.server.Shutdown(ctx)
 }
 
 // unbind gives back what New has bound before it failed.

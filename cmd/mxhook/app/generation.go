@@ -32,6 +32,8 @@ type generation struct {
 	returns []returnAddress
 	// refusing are the domains, as they are configured, that refuse by DMARC.
 	refusing map[string]bool
+	// apart are the sinks that senders wait for which get each recipient by itself.
+	apart map[string]bool
 	// outlets are nil when nothing is delivered, and plan too.
 	outlets []pipeline.Outlet
 	plan    *pipeline.Plan
@@ -45,7 +47,7 @@ func newGeneration(cfg *configs.Config, previous *generation, o Options, registr
 	if previous != nil {
 		g.number = previous.number + 1
 	}
-	g.refusing = refusingDomains(cfg)
+	g.refusing, g.apart = refusingDomains(cfg), apartSinks(cfg)
 	for _, r := range cfg.ReturnAddresses() {
 		g.returns = append(g.returns, r)
 	}
@@ -138,13 +140,13 @@ func (g *generation) mayReturn(address, reversePath string) bool {
 }
 
 // accepts decides about a recipient: the domains, the tokens of signed addresses, and the rules that are decided before
-// the message is there, in this order. env is what is known of the transaction. rule names the rule that decided.
-func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt ingest.Address, log *slog.Logger) (r pipeline.Recipient, rule string, err error) {
+// the message is there, in this order. env is what is known of the transaction. The decision is that of the rules, as far as they were asked.
+func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt ingest.Address, log *slog.Logger) (r pipeline.Recipient, d rules.Decision, err error) {
 	if r, err = g.directory.Accepts(ctx, rcpt); err != nil {
-		return r, "", err
+		return r, d, err
 	}
 	if !g.mayReturn(r.Address, env.ReversePath) {
-		return r, "", replyNotSigned
+		return r, d, replyNotSigned
 	}
 	for _, s := range g.signed {
 		if !s.Owns(r.Address) {
@@ -153,9 +155,9 @@ func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt i
 		payload, err := s.Check(r.Address, env.ReceivedAt)
 		switch {
 		case errors.Is(err, rules.ErrExpired):
-			return r, "", replyExpired
+			return r, d, replyExpired
 		case err != nil:
-			return r, "", replyNotSigned
+			return r, d, replyNotSigned
 		}
 		captures := maps.Clone(r.Captures)
 		if captures == nil {
@@ -164,15 +166,15 @@ func (g *generation) accepts(ctx context.Context, env *pipeline.Envelope, rcpt i
 		captures["token"] = payload
 		r.Captures = captures
 	}
-	d := g.table.Early(env, &r)
+	d = g.table.Early(env, &r)
 	for _, p := range d.Problems {
 		log.Warn("a rule failed at RCPT", "message", env.ID, "rule", p.Where, "error", p.Detail)
 	}
 	if d.Reply != nil {
 		log.Info("recipient refused by a rule", "message", env.ID, "rule", d.Rule, "generation", g.number, "code", d.Reply.Code)
-		return r, d.Rule, &ingest.Reply{Code: d.Reply.Code, Status: d.Reply.Status, Text: d.Reply.Text}
+		return r, d, &ingest.Reply{Code: d.Reply.Code, Status: d.Reply.Status, Text: d.Reply.Text}
 	}
-	return r, d.Rule, nil
+	return r, d, nil
 }
 
 // front is what the front end asks about recipients.
@@ -184,11 +186,16 @@ type front struct {
 }
 
 func newFront(o Options, current *atomic.Pointer[generation]) *front {
-	f := &front{current: current, lmtp: map[string]bool{}, log: o.Log}
-	for _, l := range o.Config.SMTP.Listeners {
-		f.lmtp[l.Name] = l.Protocol == ingest.ProtocolLMTP
+	return &front{current: current, lmtp: lmtpListeners(o.Config), log: o.Log}
+}
+
+// lmtpListeners are the listeners whose clients get a reply for each recipient.
+func lmtpListeners(cfg *configs.Config) map[string]bool {
+	lmtp := map[string]bool{}
+	for _, l := range cfg.SMTP.Listeners {
+		lmtp[l.Name] = l.Protocol == ingest.ProtocolLMTP
 	}
-	return f
+	return lmtp
 }
 
 // Accepts implements ingest.Recipients. All recipients of a transaction are decided by the generation that decided the
@@ -203,23 +210,25 @@ func (f *front) Accepts(ctx context.Context, rcpt ingest.Address) (pipeline.Reci
 		state = &transaction{generation: f.current.Load()}
 		t.State = state
 	}
-	r, _, err := state.accepts(ctx, &t.Envelope, rcpt, f.log)
+	r, decision, err := state.accepts(ctx, &t.Envelope, rcpt, f.log)
 	if err != nil {
 		return r, err
 	}
-	refuses := state.refuses(r)
-	if state.decided && state.refusing != refuses && !f.lmtp[t.Envelope.Listener] {
+	refuses, lmtp := state.refuses(r), f.lmtp[t.Envelope.Listener]
+	if state.decided && state.refusing != refuses && !lmtp || !state.held.fits(!state.decided, lmtp, decision, r) {
 		return r, replyOtherPolicy
 	}
 	state.decided, state.refusing = true, refuses
+	state.held.take(state.generation, decision, r)
 	return r, nil
 }
 
 // transaction is what the front end's recipients have in common: the generation that decides about all of them, and, where
-// there is one reply for all, whether they may be refused by DMARC.
+// there is one reply for all, whether they may be refused by DMARC, and whose answer the sender waits for.
 type transaction struct {
 	*generation
 	decided, refusing bool
+	held              held
 }
 
 // inTransaction returns the state of the transaction that ctx belongs to; nil when no recipient was asked for in it.

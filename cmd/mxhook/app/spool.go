@@ -15,6 +15,10 @@ import (
 type spool struct {
 	// auth finds out who sent a message before it is taken, where a domain refuses by DMARC; set before anything is served.
 	auth pipeline.Stage
+	// waits are the senders that wait for an endpoint's answer.
+	waits *waits
+	// lmtp are the listeners whose clients get a reply for each recipient.
+	lmtp map[string]bool
 
 	mu sync.RWMutex
 	q  *queue.Queue
@@ -56,8 +60,13 @@ func (s *spool) Begin(ctx context.Context, env pipeline.Envelope) (ingest.Writer
 	if err != nil {
 		return nil, err // not a nil *queue.Writer inside an interface that is not nil
 	}
-	if t := inTransaction(ctx); t != nil && slices.ContainsFunc(env.Recipients, t.refuses) {
-		return &judgedWriter{Writer: w, auth: s.auth, refuses: t.refuses}, nil
+	t := inTransaction(ctx)
+	if t == nil {
+		return w, nil
 	}
-	return w, nil
+	writer := ingest.Writer(w)
+	if slices.ContainsFunc(env.Recipients, t.refuses) {
+		writer = &judgedWriter{Writer: w, auth: s.auth, refuses: t.refuses}
+	}
+	return s.waiting(writer, w, t, &env, s.lmtp[env.Listener]), nil
 }

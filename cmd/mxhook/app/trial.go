@@ -85,10 +85,10 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 		if err != nil {
 			return rules.Explanation{}, fmt.Errorf("recipient %q: %w", r, err)
 		}
-		rcpt, rule, err := t.generation.accepts(ctx, &env, addr, t.log)
+		rcpt, d, err := t.generation.accepts(ctx, &env, addr, t.log)
 		switch {
-		case err != nil && rule != "":
-			return rules.Explanation{}, fmt.Errorf("recipient %s would be %w by rule %q: %w", r, ErrRefused, rule, err)
+		case err != nil && d.Rule != "":
+			return rules.Explanation{}, fmt.Errorf("recipient %s would be %w by rule %q: %w", r, ErrRefused, d.Rule, err)
 		case err != nil:
 			return rules.Explanation{}, fmt.Errorf("recipient %s would be %w: %w", r, ErrRefused, err)
 		}

@@ -46,7 +46,7 @@ func (w *work) start(q *queue.Queue) *workers {
 		Record: q.Delivered, Events: w.opts.events,
 	})
 	processor := pipeline.NewProcessor(pipeline.ProcessorOptions{
-		Stages: w.stages, Attempts: attempts, Outbox: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
+		Stages: w.stages, Attempts: attempts, Outbox: q, Front: q, Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
 	})
 	deliverer := pipeline.NewDeliverer(w.parse, attempts, q)
 
@@ -122,10 +122,14 @@ func (ws *workers) adjust(g *generation) {
 	ws.attempts.Reloaded()
 	// A first attempt holds its processor until the endpoint has answered, and a sink holds at most `concurrency` of them: with
 	// that many more than the workers that were asked for, a hanging sink does not keep another's mail waiting.
+	// Messages whose senders wait may hold some more while they wait for a slot.
 	n := g.config.Workers()
-	wanted := map[string]bool{}
+	wanted, waitedFor := map[string]bool{}, g.config.WaitedFor()
 	for _, out := range g.outlets {
 		n += out.Concurrency
+		if waitedFor[out.Name] {
+			n += out.Queue()
+		}
 		wanted[out.Name] = true
 		if l := ws.loops[out.Name]; l != nil {
 			if l.n == out.Concurrency {

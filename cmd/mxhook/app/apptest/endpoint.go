@@ -23,6 +23,8 @@ type Behaviour struct {
 	// Status is the HTTP status; 0 is 200.
 	Status int
 	Header http.Header
+	// Body is the body of the answer.
+	Body string
 	// Delay is how long the answer takes; the caller going away ends it.
 	Delay time.Duration
 	// Hang answers nothing until the caller goes away or the endpoint is closed.
@@ -151,6 +153,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header()[name] = values
 	}
 	w.WriteHeader(hook.Status)
+	_, _ = io.WriteString(w, b.Body) // who does not want it has gone
 }
 
 // note records a webhook before it is answered, so that no accepted one can be missed.
