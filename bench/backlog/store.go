@@ -12,8 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
+	"mxhook/bench/store"
 	"mxhook/pipeline"
 	"mxhook/pipeline/queue"
 )
@@ -53,7 +52,7 @@ func (b *bench) write(ctx context.Context, q *queue.Queue, n int) error {
 	for range 16 {
 		wg.Go(func() {
 			for ctx.Err() == nil && begun.Add(1) <= int64(n) {
-				if err := take(ctx, q, body); err != nil {
+				if err := store.Take(ctx, q, "dead", body); err != nil {
 					done(err)
 				}
 			}
@@ -87,19 +86,4 @@ func (b *bench) write(ctx context.Context, q *queue.Queue, n int) error {
 		return err
 	}
 	return nil
-}
-
-func take(ctx context.Context, q *queue.Queue, body []byte) error {
-	w, err := q.Begin(ctx, pipeline.Envelope{
-		ID: ulid.Make().String(), ReversePath: "s@example.org", ReceivedAt: time.Now().UTC(), Listener: "mx", Hostname: "mx.example.com",
-		Recipients: []pipeline.Recipient{{Address: "dead@example.com", Local: "dead", Domain: "example.com"}},
-	})
-	if err != nil {
-		return err
-	}
-	defer w.Abort()
-	if _, err := w.Write(body); err != nil {
-		return err
-	}
-	return w.Commit(ctx)
 }

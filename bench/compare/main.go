@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"mxhook/bench/accept"
 	"mxhook/bench/endpoint"
 	"mxhook/bench/load"
 	"mxhook/bench/page"
@@ -33,7 +34,7 @@ type options struct {
 
 func main() {
 	if len(os.Args) > 3 && os.Args[1] == "serve" {
-		if err := acceptOnly(os.Args[3]); err != nil {
+		if err := accept.Serve(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -210,7 +211,7 @@ func (b *bench) contenders(bin string) {
 
 // startMxhook runs mxhook with the configuration of the main job.
 func startMxhook(bin string, e peers.Env) (*peers.Running, error) {
-	s, err := server.Start(bin, e.Dir, server.MainJob(e.Dir, e.URL, e.DNS, "", "queue: {durability: fsync, reserve: 100MB}"))
+	s, err := server.Start(bin, e.Dir, server.MainJob(e.Dir, e.URL, e.DNS, "queue: {durability: fsync, reserve: 100MB}"))
 	if err != nil {
 		return nil, err
 	}

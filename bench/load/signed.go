@@ -90,9 +90,35 @@ func alternative(variant, size int) []byte {
 		b.WriteString(after)
 	}
 	const signature = 700 // octets, about
+	if size > withFile {
+		return mixed(variant, size-signature)
+	}
 	part("plain", text, "", "", (size-signature)/3)
 	part("html", html, "<!DOCTYPE html><html><head><title>Bestellung</title></head><body>\r\n", "</body></html>\r\n", size-signature-200)
 	b.WriteString("--=_part_" + strconv.Itoa(variant) + "--\r\n")
+	return b.Bytes()
+}
+
+// withFile is the size from which on a mail is large because of a file.
+const withFile = 200_000
+
+// mixed is a mail of about size octets with a short text and a file, as base64.
+func mixed(variant, size int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "From: Sender <sender@example.org>\r\nTo: In <in@example.com>\r\nSubject: file %[1]d\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\n"+
+		"Message-ID: <file-%[1]d@mail.example.org>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"=_file_%[1]d\"\r\n\r\n"+
+		"--=_file_%[1]d\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nPlease find the file attached.\r\n"+
+		"--=_file_%[1]d\r\nContent-Type: application/pdf; name=\"file.pdf\"\r\nContent-Disposition: attachment; filename=\"file.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n", variant)
+	const line = 57 // octets of a line of 76 characters
+	block := make([]byte, line*1000)
+	_, _ = rand.Read(block) // never fails
+	lines := size / 78
+	for i := range lines {
+		at := i * line % len(block)
+		b.WriteString(base64.StdEncoding.EncodeToString(block[at : at+line]))
+		b.WriteString("\r\n")
+	}
+	fmt.Fprintf(&b, "--=_file_%d--\r\n", variant)
 	return b.Bytes()
 }
 

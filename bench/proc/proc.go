@@ -134,3 +134,33 @@ func Watch(every time.Duration, roots ...int) (stop func() (pss, anon int64)) {
 		return most, mostAnon
 	}
 }
+
+// Resident is the resident memory of one process, and the most that it was since it began or since ResetPeak.
+func Resident(pid int) (now, most int64) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		n, err := strconv.ParseInt(f[1], 10, 64)
+		if err != nil {
+			continue
+		}
+		switch f[0] {
+		case "VmRSS:":
+			now = n << 10
+		case "VmHWM:":
+			most = n << 10
+		}
+	}
+	return now, most
+}
+
+// ResetPeak makes what Resident calls the most begin anew.
+func ResetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}

@@ -94,8 +94,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer hook.Close()
-	s, err := server.Start(o.bin, o.dir, server.MainJob(o.dir, "http://"+hook.Addr()+"/hook", names.Addr(), "",
-		"queue: {durability: "+o.durability+", reserve: 100MB}"))
+	s, err := server.Start(o.bin, o.dir, server.MainJob(o.dir, "http://"+hook.Addr()+"/hook", names.Addr(), "queue: {durability: "+o.durability+", reserve: 100MB}"))
 	if err != nil {
 		return err
 	}

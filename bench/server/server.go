@@ -37,24 +37,23 @@ func Build(dir string) (string, error) {
 }
 
 // MainJob is the configuration of the main job: mail for example.com to one webhook, authenticated by the name server given.
-// sink is a further key of the sink, more are further groups of keys; both may be empty.
-func MainJob(dir, url, dns, sink, more string) string {
+// more are further groups of keys.
+func MainJob(dir, url, dns, more string) string {
 	return fmt.Sprintf(`data_dir: %s/data
 smtp:
   hostname: mx.example.com
   listeners: [{name: mx, address: "127.0.0.1:0", protocol: smtp, tls: none}]
-  limits: {connections: 20000, connections_per_ip: 20000, connections_per_network: 0, transactions: 1000000}
+  limits: {message_size: 100MB, connections: 20000, connections_per_ip: 20000, connections_per_network: 0, transactions: 1000000}
 domains: [{domain: example.com}]
 dns: {servers: [%q]}
 sinks:
   - name: hook
     webhook: {url: %q, secret: "whsec_bXhob29rIHRlc3RzLCBub3QgYSBzZWNyZXQgYXQgYWxs", allow_private: true}
-    %s
 default: [hook]
 ops: {address: "127.0.0.1:0"}
 log: {level: info, format: json}
 %s
-`, dir, dns, url, sink, more)
+`, dir, dns, url, more)
 }
 
 // Server is one running mxhook.

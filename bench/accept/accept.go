@@ -1,4 +1,5 @@
-package main
+// Package accept runs an mxhook that takes mail and does nothing with it.
+package accept
 
 import (
 	"context"
@@ -12,8 +13,8 @@ import (
 	"mxhook/pipeline/queue"
 )
 
-// acceptOnly is `mxhook serve` over an embedded queue that nobody takes mail out of.
-func acceptOnly(file string) error {
+// Serve is `mxhook serve` over an embedded queue that nobody takes mail out of.
+func Serve(file string) error {
 	cfg, _, err := configs.Load(file, nil)
 	if err != nil {
 		return err
