@@ -91,8 +91,10 @@ func (b *bench) cost(ctx context.Context, v *variant, count int) (float64, error
 
 func (b *bench) variants() ([]*variant, error) {
 	out := []*variant{
-		{name: "plain"}, {name: "rules", title: "1,000 rules that do not match"},
-		{name: "recipients", title: "100,000 recipients"}, {name: "sinks", title: "50 sinks"},
+		{name: "plain"},
+		{name: "rules", title: "1,000 rules that do not match"},
+		{name: "recipients", title: "100,000 recipients"},
+		{name: "sinks", title: "50 sinks"},
 	}
 	for _, v := range out {
 		dir := filepath.Join(b.dir, v.name)

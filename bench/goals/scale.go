@@ -169,7 +169,8 @@ func (b *bench) drainWith(ctx context.Context, n *nats, cores []string) (float64
 	if err := b.rest(ctx, name, before+int64(count)); err != nil {
 		return 0, "", err
 	}
-	return float64(done) / took.Seconds(), note, nil
+	rate := float64(done) / took.Seconds()
+	return rate, fmt.Sprintf("%s; worker CPU %.0f µs a mail", note, workerShare/max(rate, 1)*1e6), nil
 }
 
 // delivered adds up what the workers have delivered: each has an endpoint of its own.
