@@ -46,7 +46,7 @@ $(BIN)/gofumpt:
 # mxhook side by side with what people use in its place, in one table with the goals: about ten minutes, needs root for
 # Postfix. What it compares with is installed by bench/deps.
 bench:
-	@cd bench && ./deps && go run ./compare $(BENCH)
+	@cd bench && ./deps && GOFLAGS=-mod=mod go run ./compare $(BENCH)
 
 # The benchmarks of each stage, in the form that benchstat compares: make bench-go >old.txt.
 bench-go:
