@@ -100,7 +100,7 @@ func showQueue(w io.Writer, st console.QueueStatus) error {
 	fmt.Fprintf(t, "durability\t%s\n", st.Durability)
 	fmt.Fprintf(t, "messages\t%d not processed%s, %d kept\n", st.Messages, age(st.OldestMessage), st.Kept)
 	fmt.Fprintf(t, "dead letters\t%d\n", st.DeadLetters)
-	free := "unknown"
+	free := "free: unknown, the NATS account has no storage limit"
 	if st.StorageFree >= 0 {
 		free = fmt.Sprintf("%s free, of which mail may not use %s", size(st.StorageFree), size(st.StorageReserve))
 	}

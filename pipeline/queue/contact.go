@@ -18,6 +18,9 @@ const (
 	// when looks in a row come to enough, another server is tried. That doubles with each move that did not help, up to
 	// most: servers that are only slow get no quicker by it.
 	silent, cutOff, enough, most = 2, 3, 6, 48
+	// tellAfter is the number of looks in a row without a leader after which that is said, electionAfter the one after
+	// which there was an election: it takes 4 s at least.
+	tellAfter, electionAfter = 2, 3
 )
 
 // contact is what is known of one connection to an external cluster. A server that is cut off from the others keeps its
@@ -121,18 +124,25 @@ func hasMajority(c *jetstream.ClusterInfo) bool {
 	return 2*heard > len(c.Replicas)+1
 }
 
-// noteLeaders takes over which mail streams have a leader. When one has a leader again, what is under way is sent again
-// at once: what the old leader got is not answered.
+// noteLeaders takes over which mail streams have a leader. When one has a leader again after an election, what is under
+// way is sent again at once: what the old leader got is not answered. A look that was only slow is none.
 func (q *Queue) noteLeaders(l *link, led []bool) {
 	back, changed := false, false
 	var without []string
 	for k, ok := range led {
-		was := q.leaderless[k].Swap(!ok)
-		back, changed = back || was && ok, changed || was == ok
-		if !ok {
-			without = append(without, streamName(mailPrefix, k))
+		q.leaderless[k].Store(!ok)
+		missed := &q.missed[k]
+		if ok {
+			changed = changed || *missed >= tellAfter
+			back = back || *missed >= electionAfter
+			*missed = 0
+			continue
 		}
+		*missed++
+		changed = changed || *missed == tellAfter
+		without = append(without, streamName(mailPrefix, k))
 	}
+	q.metrics.leaderless.Set(float64(len(without)))
 	switch {
 	case !changed:
 	case len(without) == len(led):

@@ -15,7 +15,7 @@ type metrics struct {
 	reg prometheus.Registerer
 	all []prometheus.Collector
 
-	up, mailWaiting, deadLetters, storageUsed, storageFree, storageLimit, oldestMail, oldestDelivery, ageAlarm prometheus.Gauge
+	up, mailWaiting, deadLetters, storageUsed, storageFree, storageLimit, oldestMail, oldestDelivery, ageAlarm, leaderless prometheus.Gauge
 
 	deliveries                                   *prometheus.GaugeVec
 	commits                                      *prometheus.HistogramVec
@@ -44,6 +44,7 @@ func newMetrics(q *Queue) (*metrics, error) {
 	m.oldestMail = gauge("oldest_message_seconds", "Age of the oldest message that is not settled.")
 	m.oldestDelivery = gauge("oldest_delivery_seconds", "Age of the message of the oldest delivery that waits.")
 	m.ageAlarm = gauge("age_alarm", "1 while something unsettled is within 24 hours of the retention.")
+	m.leaderless = gauge("mail_streams_without_leader", "Mail streams of an external cluster that nothing can be stored in just now; new mail goes to the others.")
 	m.buried = counter("buried_total", "Deliveries that became dead letters.").WithLabelValues()
 	m.unlogged = counter("deliveries_unrecorded_total", "Deliveries that succeeded and are not in the list of those: the queue did not take the record in time.").WithLabelValues()
 	m.repeats = counter("repeats_total", "Messages that were taken before, and were answered with the first one's id.").WithLabelValues()

@@ -30,9 +30,11 @@ type Queue struct {
 	broken     chan string
 	unanswered atomic.Int64
 
-	// inContact and ctlContact are of watch alone; leaderless are the mail streams that cannot store anything just now.
-	inContact, ctlContact contact
+	// leaderless are the mail streams that cannot store anything just now. The others are of watch alone; missed are the
+	// looks in a row in which a mail stream had no leader.
 	leaderless            [maxShards]atomic.Bool
+	missed                [maxShards]int
+	inContact, ctlContact contact
 
 	// inFlight bounds octets on their way in, memory those that handlers hold.
 	inFlight, memory *semaphore.Weighted
