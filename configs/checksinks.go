@@ -196,7 +196,7 @@ func (c *checker) secrets(key string, w *Webhook) {
 		c.secret(key+".secret", w.Secret)
 		w.Secrets = append([]Secret{w.Secret}, w.Secrets...)
 	}
-	if len(w.Secrets) == 0 && webhook.NeedsSecret(w.Format) && !c.broken(key, true) {
+	if len(w.Secrets) == 0 && webhook.NeedsSecret(w.Format) && w.Shape == "" && !c.broken(key, true) {
 		c.add(key+".secret", "the secret that signs requests is missing; "+makeSecret)
 	}
 }

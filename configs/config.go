@@ -208,6 +208,9 @@ type Webhook struct {
 	// InlineLimit is the size above which the octets of an attachment or the raw mail are left out; 0 is no limit.
 	InlineLimit Size `yaml:"inline_limit"`
 	Reply       bool `yaml:"reply"`
+	// Shape is a program that makes the body, ShapeType the media type of what it makes.
+	Shape     Program `yaml:"shape" references:"no"`
+	ShapeType string  `yaml:"shape_type"`
 }
 
 // Header is a header field of requests. Its value is often a credential.

@@ -42,7 +42,7 @@ func parse(file string, data []byte, environ []string, readFile func(string) ([]
 	}
 	s := &strict{
 		readFile: readFile, env: variables(environ), sources: map[*yaml.Node]*source{},
-		used: map[string]bool{}, wrong: map[string]bool{}, around: map[string]bool{}, places: map[string]place{}, nodes: map[string]*yaml.Node{},
+		used: map[string]bool{}, wrong: map[string]bool{}, around: map[string]bool{}, places: map[string]place{}, nodes: map[string]*yaml.Node{}, textFiles: map[string]string{},
 	}
 	s.main = s.take(file, data, doc)
 	settings := map[string]any{}

@@ -40,16 +40,16 @@ func (s *strict) expand(key string, n *yaml.Node) (string, bool) {
 	return out, ok
 }
 
-// secretFile reads a secret from a file, without the line end that editors leave.
-func (s *strict) secretFile(key string, n *yaml.Node, path string) (string, bool) {
+// textFile reads a secret or a program from a file, without the line end that editors leave.
+func (s *strict) textFile(key string, n *yaml.Node, path, what string) (string, bool) {
 	data, err := s.readFile(path)
 	s.files = append(s.files, path)
 	text := strings.TrimRight(string(data), "\r\n")
 	switch {
 	case err != nil:
-		s.complain(key, n, "the secret cannot be read: %v; name a file that this user may read", err)
+		s.complain(key, n, "the %s cannot be read: %v; name a file that this user may read", what, err)
 	case text == "":
-		s.complain(key, n, "the file %s is empty; write the secret into it", path)
+		s.complain(key, n, "the file %s is empty; write the %s into it", path, what)
 	default:
 		return text, true
 	}

@@ -41,6 +41,8 @@ type strict struct {
 	files         []string // that were read, besides main
 	visited       int
 	literal       bool // the value under way has no references
+	// textFiles are the files that programs were read from, by key.
+	textFiles map[string]string
 }
 
 // note keeps a mistake or warning.
@@ -211,7 +213,10 @@ func (s *strict) scalar(key string, n *yaml.Node, typ reflect.Type) any {
 	path, isFile := strings.CutPrefix(text, "file:")
 	switch {
 	case typ == reflect.TypeFor[Secret]() && isFile:
-		text, ok = s.secretFile(key, n, path)
+		text, ok = s.textFile(key, n, path, "secret")
+	case typ == reflect.TypeFor[Program]() && isFile:
+		text, ok = s.textFile(key, n, path, "program")
+		s.textFiles[key] = path
 	case strings.Contains(text, "${") && !s.literal:
 		text, ok = s.expand(key, n)
 	}

@@ -96,6 +96,7 @@ func (w *Webhook) addTo(o *webhook.Options) {
 		}
 	}
 	o.Proxy = w.Proxy.Reveal()
+	o.Shape, o.ShapeType = string(w.Shape), w.ShapeType
 	o.Format = w.Format
 	o.Compat = webhook.Compat{
 		Key: w.Compat.Key.Reveal(), Requests: w.Compat.Requests, Form: w.Compat.Form, Token: w.Compat.Token, RawEncoding: w.Compat.RawEncoding,
@@ -126,6 +127,7 @@ func (c *checker) webhookRest(key string, w *Webhook) {
 			try(key+".reply", "reply: ", func(trial *Webhook) { trial.Format, trial.Compat, trial.Reply = w.Format, w.Compat, true })
 		}
 	}
+	c.shape(key, w)
 	for i, s := range w.OldSecrets {
 		at := fmt.Sprintf("%s.old_secrets[%d]", key, i)
 		until, err := parseUntil(s.Until)

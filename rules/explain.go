@@ -29,6 +29,9 @@ type DeliveryExplanation struct {
 	Tags       []string `json:"tags"`
 	// Options are what the sink's templates make of it.
 	Options []OptionExplanation `json:"options"`
+	// Body is what the sink's program makes of the message, ShapeError why it makes nothing; both "" without a program.
+	Body       string `json:"body,omitempty"`
+	ShapeError string `json:"shape_error,omitempty"`
 }
 
 // OptionExplanation is what a template of a sink comes out as.

@@ -67,6 +67,12 @@ func (d *DeliveryExplanation) write(b *bytes.Buffer, first bool) {
 	for _, o := range d.Options {
 		fmt.Fprintf(b, "      %s = %s\n", o.Option, quoted(o.Value))
 	}
+	if d.ShapeError != "" {
+		fmt.Fprintf(b, "      body: none, the delivery would fail: %s\n", d.ShapeError)
+	}
+	if d.Body != "" {
+		fmt.Fprintf(b, "      body = %s\n", strings.ReplaceAll(d.Body, "\n", "\n             "))
+	}
 }
 
 // unrouted: nothing but copies, if any.

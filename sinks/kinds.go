@@ -39,6 +39,7 @@ func kinds() []kind {
 type builder struct {
 	deps    Deps
 	metrics *webhook.Metrics
+	slots   webhook.Slots
 }
 
 // build makes the outlet of one configuration.
@@ -87,7 +88,7 @@ func kindOf(c Config) (kind, error) {
 func (b builder) webhook(c Config) (pipeline.Sink, error) {
 	o := *c.Webhook
 	o.Sink, o.Concurrency, o.Version, o.Now, o.Metrics = c.Name, c.Concurrency, b.deps.Version, b.deps.Now, b.metrics
-	o.Link = b.deps.Link
+	o.Link, o.Slots = b.deps.Link, b.slots
 	return webhook.New(o)
 }
 

@@ -110,7 +110,7 @@ func Build(configs []Config, deps Deps) ([]pipeline.Outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build sinks: %w", err)
 	}
-	b := builder{deps: deps, metrics: metrics}
+	b := builder{deps: deps, metrics: metrics, slots: webhook.NewSlots()}
 	var outlets []pipeline.Outlet
 	var errs []error
 	names := map[string]bool{}

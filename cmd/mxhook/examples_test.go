@@ -13,8 +13,11 @@ var passed = regexp.MustCompile(`, (\d+) tests passed\n$`)
 // TestExamplesPassTheirOwnCheck runs `mxhook check` on every example.
 func TestExamplesPassTheirOwnCheck(t *testing.T) {
 	const secret = "whsec_bXhob29rIHRlc3RzLCBub3QgYSBzZWNyZXQgYXQgYWxs"
-	for _, name := range []string{"HELPDESK_SECRET", "APP_SECRET", "ACME_SECRET", "STAGING_SECRET"} {
+	for _, name := range []string{"HELPDESK_SECRET", "APP_SECRET", "ACME_SECRET", "STAGING_SECRET", "TICKETS_SECRET"} {
 		t.Setenv(name, secret)
+	}
+	for _, name := range []string{"SLACK_URL", "DISCORD_URL", "TEAMS_URL"} {
+		t.Setenv(name, "https://hooks.example.com/services/T0/B0/not-a-secret")
 	}
 	t.Setenv("ADDRESS_KEY", "a key for tests, not a secret at all")
 	files, err := filepath.Glob(filepath.Join("..", "..", "configs", "examples", "*.yaml"))

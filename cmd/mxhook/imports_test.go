@@ -20,7 +20,7 @@ var layers = map[string][]string{
 	"pipeline/parse":   {"pipeline"},
 	"pipeline/msgauth": {"pipeline"},
 	"rules":            {"pipeline"},
-	"sinks/webhook":    {"pipeline"},
+	"sinks/webhook":    {"pipeline", "sinks/webhook/shape"},
 	"sinks/file":       {"pipeline"},
 	"sinks/s3":         {"pipeline"},
 	"sinks/postgres":   {"pipeline"},
@@ -31,6 +31,8 @@ var layers = map[string][]string{
 	"sinks/nats":     {"pipeline", "sinks/stream"},
 	"sinks/kafka":    {"pipeline", "sinks/stream"},
 	"sinks/sinktest": {"pipeline"},
+	// Programs that make another body of a webhook.
+	"sinks/webhook/shape": {},
 	// The real servers that sinks are tested against.
 	"sinks/sinktest/counterpart": {},
 	"sinks/sinktest/kafka":       {},
@@ -70,6 +72,7 @@ var outside = []struct {
 	{"github.com/emersion/go-smtp", []string{"sinks/relay", "cmd/mxhook", "cmd/mxhook/app/apptest"}},
 	{"github.com/emersion/go-msgauth", []string{"cmd/judge", "cmd/mxhook"}},
 	{"github.com/expr-lang/expr", []string{"rules"}},
+	{"github.com/itchyny/gojq", []string{"sinks/webhook/shape"}},
 }
 
 // listed is the part of `go list -json` that we read. Imports leaves out what only tests import.

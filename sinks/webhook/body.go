@@ -2,12 +2,14 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"mxhook/pipeline"
@@ -48,13 +50,15 @@ type body struct {
 	texts    [][]byte
 	contents []*octets
 	size     int64 // -1 is not known
+	// bare: the texts have the quotes around the contents, or there are none.
+	bare bool
 }
 
 // mxhookFormat is the format of our own: payload version 1.
 type mxhookFormat struct{ payload PayloadOptions }
 
 // compose implements format.
-func (f mxhookFormat) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+func (f mxhookFormat) compose(_ context.Context, d *pipeline.Delivery, _ time.Time) (*content, error) {
 	b, err := newBody(d, f.payload)
 	if err != nil {
 		return nil, err
@@ -175,6 +179,12 @@ func (b *body) split(skeleton []byte) error {
 	if err := b.fold(); err != nil {
 		return err
 	}
+	b.measure()
+	return nil
+}
+
+// measure finds the size.
+func (b *body) measure() {
 	for _, text := range b.texts {
 		b.size += int64(len(text))
 	}
@@ -183,9 +193,15 @@ func (b *body) split(skeleton []byte) error {
 			b.size = -1
 			break
 		}
-		b.size += int64(len(`""`)) + (c.size+2)/3*4
+		b.size += int64(2*len(b.quote())) + (c.size+2)/3*4
 	}
-	return nil
+}
+
+func (b *body) quote() string {
+	if b.bare {
+		return ""
+	}
+	return `"`
 }
 
 // fold makes the long texts parts of the texts around them.
@@ -226,12 +242,11 @@ func (b *body) fold() error {
 // open returns a reader of the whole body: size octets, or an error when an attachment is not as long as it was said
 // to be.
 func (b *body) open() io.Reader {
-	quote := []byte(`"`)
 	rs := make([]io.Reader, 0, 4*len(b.contents)+1)
 	for i, text := range b.texts {
 		if i > 0 {
 			c := b.contents[i-1]
-			rs = append(rs, bytes.NewReader(quote), c.reader(), bytes.NewReader(quote))
+			rs = append(rs, strings.NewReader(b.quote()), c.reader(), strings.NewReader(b.quote()))
 		}
 		rs = append(rs, bytes.NewReader(text))
 	}

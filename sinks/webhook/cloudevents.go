@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"time"
@@ -25,7 +26,7 @@ type cloudEvent struct {
 }
 
 // compose implements format.
-func (f cloudEvents) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+func (f cloudEvents) compose(_ context.Context, d *pipeline.Delivery, _ time.Time) (*content, error) {
 	p := newPayload(d, f.payload)
 	source := url.URL{Scheme: "mxhook", Host: d.Message.Envelope.Hostname, Path: "/" + d.Sink}
 	b, err := p.body(cloudEvent{
@@ -35,5 +36,5 @@ func (f cloudEvents) compose(d *pipeline.Delivery, _ time.Time) (*content, error
 	if err != nil {
 		return nil, err
 	}
-	return &content{header: http.Header{"Content-Type": {"application/cloudevents+json; charset=utf-8"}}, open: b.open, size: b.size}, nil
+	return &content{header: http.Header{"Content-Type": {"application/cloudevents+json; charset=utf-8"}}, open: b.open, size: b.size, whole: b.whole()}, nil
 }

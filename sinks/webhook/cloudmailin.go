@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/md5" //nolint:gosec // a field of the format, not a protection
 	"encoding/hex"
 	"fmt"
@@ -92,7 +93,7 @@ type cloudMailinAttachment struct {
 }
 
 // compose implements format.
-func (g cloudMailin) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+func (g cloudMailin) compose(_ context.Context, d *pipeline.Delivery, _ time.Time) (*content, error) {
 	in := g.read(d)
 	if g.form == FormatCloudMailin {
 		return g.json(in)

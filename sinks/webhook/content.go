@@ -13,8 +13,8 @@ import (
 
 // format is what the requests of a sink look like. Safe for concurrent use.
 type format interface {
-	// compose makes the content of one request for d. An error is d's: no attempt can succeed.
-	compose(d *pipeline.Delivery, at time.Time) (*content, error)
+	// compose makes the content of one request for d. An error that is not ctx's is d's: no attempt can succeed.
+	compose(ctx context.Context, d *pipeline.Delivery, at time.Time) (*content, error)
 }
 
 // content is what one request carries: its body, and the header fields that belong to it.

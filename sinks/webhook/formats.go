@@ -119,6 +119,16 @@ func newDialect(o Options, target *url.URL) (*dialect, error) {
 	if payloadFormat(o.Format) && o.Compat != (Compat{}) {
 		return nil, errors.New("compat: is for the formats of other services; remove it, or set format")
 	}
+	switch {
+	case o.Shape == "" && o.ShapeType != "":
+		return nil, errors.New("shape_type: is for the result of a shape, and there is none: remove it, or set shape")
+	case o.Shape != "" && o.Format != FormatMXHook:
+		return nil, fmt.Errorf("shape: goes with format %s only, not with %s: remove one of them", FormatMXHook, o.Format)
+	case o.Shape != "":
+		d.format, err = newShaped(o, p)
+		d.needsSecret = false
+		return d, err
+	}
 	switch o.Format {
 	case FormatMXHook:
 		d.format = mxhookFormat{payload: p}

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -80,7 +81,7 @@ type mailerSendSPF struct {
 }
 
 // compose implements format.
-func (g mailerSend) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+func (g mailerSend) compose(_ context.Context, d *pipeline.Delivery, _ time.Time) (*content, error) {
 	in := g.read(d)
 	header := http.Header{"Content-Type": {"application/json"}}
 	j := &document{}

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -39,7 +40,7 @@ const (
 )
 
 // compose implements format.
-func (g mailgun) compose(d *pipeline.Delivery, at time.Time) (*content, error) {
+func (g mailgun) compose(_ context.Context, d *pipeline.Delivery, at time.Time) (*content, error) {
 	in := g.read(d)
 	added := mailgunHeaders(in)
 	in.headers = append(added, in.headers...)

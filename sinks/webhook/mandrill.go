@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // the service's choice
 	"encoding/base64"
@@ -93,7 +94,7 @@ type mandrillSPF struct {
 }
 
 // compose implements format.
-func (g mandrill) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+func (g mandrill) compose(_ context.Context, d *pipeline.Delivery, _ time.Time) (*content, error) {
 	in := g.read(d)
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	open := g.raw(in, header)

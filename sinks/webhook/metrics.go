@@ -13,6 +13,8 @@ type Metrics struct {
 	answers     *prometheus.CounterVec
 	octets      *prometheus.CounterVec
 	connections *prometheus.CounterVec
+	shapes      *prometheus.CounterVec
+	shapeWork   *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics with r, or takes those that an earlier call registered there. r may be nil.
@@ -37,6 +39,8 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			"Connections opened; close to the number of attempts when the endpoint does not keep them.",
 			[]string{"sink"},
 		},
+		{&m.shapes, "mxhook_webhook_shapes_total", "Runs of shapes by result: ok, failed or interrupted.", []string{"sink", "result"}},
+		{&m.shapeWork, "mxhook_webhook_shape_work_bytes_total", "Octets that shapes looked at or made.", []string{"sink"}},
 	} {
 		vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: c.name, Help: c.help}, c.labels)
 		err := r.Register(vec)
@@ -63,6 +67,22 @@ func (m *Metrics) connection(sink string) {
 	if m != nil {
 		m.connections.WithLabelValues(sink).Inc()
 	}
+}
+
+// shaped counts a run of a shape.
+func (m *Metrics) shaped(sink string, work int64, err error, interrupted bool) {
+	if m == nil {
+		return
+	}
+	result := "ok"
+	switch {
+	case err != nil && interrupted:
+		result = "interrupted"
+	case err != nil:
+		result = "failed"
+	}
+	m.shapes.WithLabelValues(sink, result).Inc()
+	m.shapeWork.WithLabelValues(sink).Add(float64(work))
 }
 
 func (m *Metrics) answer(sink string, resp *http.Response, err error) {

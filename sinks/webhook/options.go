@@ -35,6 +35,10 @@ type Options struct {
 	// Format is what requests look like: see Formats; "" is FormatMXHook. Compat is for those of other services.
 	Format string
 	Compat Compat
+	// Shape is a program that makes the body out of the payload (package shape), "" is none; it goes with FormatMXHook.
+	// ShapeType is the media type of what it makes, "" being JSON. Slots bounds how many run at once.
+	Shape, ShapeType string
+	Slots            Slots
 	// Bearer is a token, User and Password are for basic authentication, OAuth2 gets tokens: at most one of the three.
 	Bearer         string
 	User, Password string

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -55,7 +56,7 @@ type postmarkAttachment struct {
 }
 
 // compose implements format.
-func (g postmark) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+func (g postmark) compose(_ context.Context, d *pipeline.Delivery, _ time.Time) (*content, error) {
 	in := g.read(d)
 	rcpt := in.recipient()
 	m := postmarkMail{

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ const (
 )
 
 // compose implements format.
-func (rawMail) compose(d *pipeline.Delivery, _ time.Time) (*content, error) {
+func (rawMail) compose(_ context.Context, d *pipeline.Delivery, _ time.Time) (*content, error) {
 	header := rawFields(d)
 	if n := len(header.Get("Mxhook-Recipients")); n > maxRawRecipients {
 		return nil, fmt.Errorf("the %d recipients take %d octets, and format raw has %d for them in the header: set compat: {requests: per_recipient}",

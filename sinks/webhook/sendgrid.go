@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -71,7 +72,7 @@ func parsePrivateKeyPEM(text string) (any, error) {
 }
 
 // compose implements format.
-func (g sendGrid) compose(d *pipeline.Delivery, at time.Time) (*content, error) {
+func (g sendGrid) compose(_ context.Context, d *pipeline.Delivery, at time.Time) (*content, error) {
 	in := g.read(d)
 	f := &form{}
 	charsets := map[string]string{}

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -125,7 +126,7 @@ type sesAction struct {
 const snsSubject = "Amazon SES Email Receipt Notification"
 
 // compose implements format.
-func (g sesShaped) compose(d *pipeline.Delivery, at time.Time) (*content, error) {
+func (g sesShaped) compose(_ context.Context, d *pipeline.Delivery, at time.Time) (*content, error) {
 	in := g.read(d)
 	inner, err := g.message(in)
 	if err != nil {

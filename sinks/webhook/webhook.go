@@ -260,7 +260,7 @@ func (w *Webhook) request(ctx context.Context, d *pipeline.Delivery) (*http.Requ
 		return nil, errors.New("delivery id cannot be a header field's value")
 	}
 	at := w.now()
-	c, err := w.dialect.compose(d, at)
+	c, err := w.dialect.compose(ctx, d, at)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,29 @@ func (g *generation) explain(m *pipeline.Message) rules.Explanation {
 	return e
 }
 
+// preview adds what the sinks would send to the deliveries of an explanation.
+func (g *generation) preview(ctx context.Context, m *pipeline.Message, e *rules.Explanation) {
+	routing, _ := g.table.Route(m)
+	named := *m
+	if named.Envelope.ID == "" {
+		named.Envelope.ID = exampleID
+	}
+	for i, d := range g.plan.Deliveries(&named, routing, m.Envelope.ReceivedAt) {
+		for _, out := range g.outlets {
+			p, can := out.Sink.(pipeline.Previewer)
+			if out.Name != d.Sink || !can || i >= len(e.Deliveries) {
+				continue
+			}
+			d.Attempt = max(1, d.Attempt)
+			body, err := p.Preview(ctx, d)
+			if err != nil {
+				e.Deliveries[i].ShapeError = err.Error()
+			}
+			e.Deliveries[i].Body = body
+		}
+	}
+}
+
 // told is the router of a generation that tells, at the level debug, why each message goes where it goes.
 type told struct {
 	g   *generation
@@ -51,6 +74,8 @@ func (a *App) explainer(g *generation) func(context.Context, *pipeline.Message) 
 		if err := a.work.stages.Run(ctx, m); err != nil {
 			return nil, err
 		}
-		return g.explain(m), nil
+		e := g.explain(m)
+		g.preview(ctx, m, &e)
+		return e, nil
 	}
 }

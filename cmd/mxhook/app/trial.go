@@ -105,7 +105,9 @@ func (t *Trial) Explain(ctx context.Context, mail TrialMail) (rules.Explanation,
 			}
 		}
 	}
-	return t.generation.explain(m), nil
+	e := t.generation.explain(m)
+	t.generation.preview(ctx, m, &e)
+	return e, nil
 }
 
 // envelope is that of the mail, without recipients.

@@ -1,0 +1,5 @@
+# A shape with a mistake.
+{
+  title: .data.message.subject
+  text: .data.message.text
+}
