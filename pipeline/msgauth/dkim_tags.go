@@ -191,6 +191,15 @@ func stripSpace(s string) string {
 	if !strings.ContainsAny(s, tagSpace) {
 		return s
 	}
+	if isASCII(s) {
+		out := make([]byte, 0, len(s))
+		for i := range len(s) {
+			if !isTagSpace(s[i]) {
+				out = append(out, s[i])
+			}
+		}
+		return string(out)
+	}
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(tagSpace, r) {
 			return -1

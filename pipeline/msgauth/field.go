@@ -63,9 +63,12 @@ func writeValue(b *strings.Builder, s string) {
 
 // onlyTokens reports whether s is a token (RFC 2045 5.1), which a domain name and a dot-atom without specials are too.
 func onlyTokens(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?=`, r)
-	}) < 0
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?=`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // writeQuoted writes a quoted-string of at most limit octets of s; what is not printable ASCII becomes a question mark.

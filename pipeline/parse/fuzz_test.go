@@ -291,7 +291,7 @@ func FuzzPlainText(f *testing.F) {
 				plain, ok := plainText(encoding, label, src)
 				rd := &reading{limits: Limits{}.withDefaults()}
 				usual, read := rd.usualText(&part{encoding: encoding}, label, src)
-				if ok && read && plain != usual {
+				if ok && read && string(plain) != usual {
 					t.Errorf("%s %s of %q: %q, by enmime %q", encoding, label, src, plain, usual)
 				}
 			}

@@ -205,3 +205,13 @@ func TestHTMLToText(t *testing.T) {
 		}
 	}
 }
+
+func TestCleanText(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "a", "a\r\nb\n", "\uFEFF\uFEFFa\r\n", "a\r\r\n\r", "a\x00\r\x00\nb", "\r\n\r\n", "\n\r", "x\r\ny", "\x00"} {
+		want := strings.ReplaceAll(strings.ReplaceAll(strings.TrimPrefix(s, "\uFEFF"), "\x00", ""), "\r\n", "\n")
+		if got := cleanText([]byte(s)); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}

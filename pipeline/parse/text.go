@@ -23,28 +23,51 @@ func (rd *reading) text(p *part, typ string) string {
 	}
 	declared, _ := p.media.value("charset")
 	label := validUTF8(string(declared.octets))
-	s, ok := plainText(p.encoding, label, src)
-	if !ok {
-		s, ok = rd.usualText(p, label, src)
+	var s string
+	if octets, ok := plainText(p.encoding, label, src); ok {
+		s = cleanText(octets)
+	} else {
+		if s, ok = rd.usualText(p, label, src); !ok {
+			s = rd.anyText(p, typ, label, src)
+		}
+		s = cleanText([]byte(s))
 	}
-	if !ok {
-		s = rd.anyText(p, typ, label, src)
-	}
-	s = strings.TrimPrefix(s, "\uFEFF")
-	s = strings.ReplaceAll(s, "\x00", "")
-	s = strings.ReplaceAll(s, "\r\n", "\n")
 	if typ == "text/plain" && strings.EqualFold(string(p.media.raw("format")), "flowed") {
 		s = unflow(s, strings.EqualFold(string(p.media.raw("delsp")), "yes"))
 	}
 	return s
 }
 
+// cleanText makes a text of what is valid UTF-8: without a byte order mark and NUL, with LF in place of CRLF.
+func cleanText(b []byte) string {
+	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
+	if bytes.IndexByte(b, 0) >= 0 {
+		b = bytes.ReplaceAll(b, []byte{0}, nil)
+	}
+	if bytes.IndexByte(b, '\r') < 0 {
+		return string(b)
+	}
+	var s strings.Builder
+	s.Grow(len(b))
+	for len(b) > 0 {
+		n := lineEnd(b, 0)
+		if line := b[:n]; bytes.HasSuffix(line, []byte("\r\n")) {
+			s.Write(line[:n-2])
+			s.WriteByte('\n')
+		} else {
+			s.Write(line)
+		}
+		b = b[n:]
+	}
+	return s.String()
+}
+
 // plainText reads a leaf as most are: in UTF-8 or ASCII, with nothing wrong in its encoding. It returns false for all others.
 // What it reads enmime reads in the same way, but for blanks behind the equals sign of a soft line break, which it keeps
 // against RFC 2045 6.7; it takes ten times as long, since it looks at each octet through several readers.
-func plainText(encoding, label string, src []byte) (string, bool) {
+func plainText(encoding, label string, src []byte) ([]byte, bool) {
 	if cs, known := lookupCharset(label); !known || cs.name != "utf-8" {
-		return "", false
+		return nil, false
 	}
 	octets, ok := src, true
 	switch encoding {
@@ -59,9 +82,9 @@ func plainText(encoding, label string, src []byte) (string, bool) {
 		ok = false
 	}
 	if !ok || !utf8.Valid(octets) {
-		return "", false
+		return nil, false
 	}
-	return string(octets), true
+	return octets, true
 }
 
 // plainQuotedPrintable decodes quoted-printable (RFC 2045 6.7) in which every equals sign stands before two digits or ends
