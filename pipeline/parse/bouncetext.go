@@ -33,7 +33,7 @@ func (rd *reading) isTextBounce(c *pipeline.Content) bool {
 func fromMailSystem(c *pipeline.Content) bool {
 	for _, a := range c.From {
 		local, _, _ := strings.Cut(strings.ToLower(a.Address), "@")
-		switch strings.NewReplacer("-", "", "_", "", ".", "").Replace(local) {
+		switch strings.Map(withoutMarks, local) {
 		case "mailerdaemon", "maildaemon", "postmaster", "mdaemon", "maildelivery", "maildeliverysystem", "maildeliverysubsystem", "mailer",
 			"postoffice", "mailadmin", "mailsystem", "bouncehandler":
 			return true
@@ -46,6 +46,14 @@ func fromMailSystem(c *pipeline.Content) bool {
 		}
 	}
 	return false
+}
+
+// withoutMarks drops what stands between the words of a local part.
+func withoutMarks(r rune) rune {
+	if r == '-' || r == '_' || r == '.' {
+		return -1
+	}
+	return r
 }
 
 func isFailureSubject(s string) bool {

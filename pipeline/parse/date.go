@@ -10,11 +10,19 @@ import (
 // years, zones by name, by number or none (UTC), comments, ISO 8601.
 func parseDate(s string) (time.Time, bool) {
 	s = strings.TrimSpace(cut(s, 200))
+	if s == "" || !isDigit(s[0]) { // as most: no attempt at those that begin with a year
+		return readDate(s)
+	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02", "20060102T150405Z"} {
 		if t, err := time.Parse(layout, s); err == nil && plausible(t.Year()) {
 			return t, true
 		}
 	}
+	return readDate(s)
+}
+
+// readDate reads a date word by word.
+func readDate(s string) (time.Time, bool) {
 	d := dateReader{year: -1}
 	for _, tok := range strings.FieldsFunc(dropComments(s), func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
 		d.token(tok)
