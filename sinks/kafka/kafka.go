@@ -95,7 +95,14 @@ func (k *Kafka) Deliver(ctx context.Context, d *pipeline.Delivery) (pipeline.Res
 	case err = <-done:
 	case <-ctx.Done():
 		// The client gives the record up too, when it comes to look at it: a broker that hangs has up to 15 seconds.
-		err = ctx.Err()
+		select {
+		case err = <-done:
+		default:
+			err = ctx.Err()
+		}
+	}
+	if noTopic(err) { // the client would ask for the names that mails have made up for ever
+		c.PurgeTopicsFromProducing(record.Topic)
 	}
 	if err != nil {
 		return pipeline.Response{}, k.judge(ctx, record.Topic, err, c.trouble.last())
@@ -137,7 +144,7 @@ func (k *Kafka) judge(ctx context.Context, topic string, err, trouble error) err
 		return pipeline.Permanent(k.told(topic, fmt.Errorf("%w; set max_message_bytes to the topic's max.message.bytes, and such mails go out with links", err)))
 	case errors.Is(err, kerr.InvalidRecord), errors.Is(err, kerr.InvalidTopicException):
 		return pipeline.Permanent(k.told(topic, err))
-	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
+	case unknownTopic(err):
 		return k.told(topic, fmt.Errorf("the topic does not exist, or this user may not see it; create it, and the deliveries that wait go there: %w", err))
 	case refused(err):
 		return k.told(topic, fmt.Errorf("%w; correct sasl, or what the user may do", err))
@@ -147,6 +154,15 @@ func (k *Kafka) judge(ctx context.Context, topic string, err, trouble error) err
 		return k.told(topic, trouble)
 	}
 	return k.told(topic, err)
+}
+
+// noTopic reports that a topic is none for this user.
+func noTopic(err error) bool {
+	return unknownTopic(err) || errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.InvalidTopicException)
+}
+
+func unknownTopic(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID)
 }
 
 // refused reports that a broker knows us, or does not want to.

@@ -286,6 +286,64 @@ func TestABrokerThatDiesOrHangsIsTransientAndFoundAgain(t *testing.T) {
 	}
 }
 
+// What strangers write into the names of topics must not pile up in the client, nor stand in the way of others.
+func TestTopicsThatDoNotExistAreForgotten(t *testing.T) {
+	broker := counterpart.StartKafka(t, "-topics", "to-good:1")
+	k := newSink(t, broker, Options{Topic: "to-{local}"})
+	asked := make(questions, 1)
+	k.client.opts = append(k.client.opts, kgo.WithHooks(asked))
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			d := sinktest.Delivery(fmt.Sprintf("01KAK5ZV3QW8E6T4Y2N0T0P0%02d", i))
+			local := "good"
+			if i%2 == 1 {
+				local = fmt.Sprint(strings.Repeat("bad", 25), i)
+			}
+			d.Recipients = []pipeline.Recipient{{Address: local + "@example.com", Local: local, Domain: "example.com"}}
+			if _, err := k.Deliver(t.Context(), d); (err == nil) != (local == "good") || pipeline.IsPermanent(err) {
+				t.Errorf("%s: %v", local, err)
+			}
+		})
+	}
+	wg.Wait()
+	c, err := k.client.acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.client.release(c)
+	var size int
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); { // one that was under way may still have them
+		c.ForceMetadataRefresh()
+		select {
+		case size = <-asked:
+		case <-time.After(time.Second):
+		}
+		if size > 0 && size < 200 {
+			return
+		}
+	}
+	t.Errorf("the client still asks for topics in %d octets", size)
+}
+
+// questions has the size of the newest question for topics.
+type questions chan int
+
+// OnBrokerWrite implements kgo.HookBrokerWrite.
+func (q questions) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, n int, _, _ time.Duration, _ error) {
+	if key != 3 {
+		return
+	}
+	select {
+	case <-q:
+	default:
+	}
+	select {
+	case q <- n:
+	default: // another was faster
+	}
+}
+
 func TestCloseWaitsForNoAttemptAndDisturbsNone(t *testing.T) {
 	broker := counterpart.StartKafka(t, "-topics", "mail:1")
 	k := newSink(t, broker, Options{})

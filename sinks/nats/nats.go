@@ -107,7 +107,11 @@ func (n *NATS) Deliver(ctx context.Context, d *pipeline.Delivery) (pipeline.Resp
 			return pipeline.Response{}, n.judge(ctx, "connect to the server", err)
 		}
 	}
-	m, err := n.message(d, subject, min(n.max, c.MaxPayload()))
+	limit := n.max
+	if of := c.MaxPayload(); of > 0 { // a server that does not say has no limit that we know of
+		limit = min(limit, of)
+	}
+	m, err := n.message(d, subject, limit)
 	if err != nil {
 		n.pool.put(c)
 		return pipeline.Response{}, pipeline.Permanent(fmt.Errorf("publish to %s: %w", subject, err))
