@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -272,6 +275,57 @@ func topicStorage(t *testing.T) storage {
 				})
 			}
 		},
+	}
+}
+
+// What a server does not take as a whole is a record of it with links, and they lead to the mail.
+func TestALargeMailOnAStreamIsFoundByItsLink(t *testing.T) {
+	t.Parallel()
+	server := counterpart.StartNATS(t, "max_payload: 16KB")
+	nc, err := nats.Connect("nats://" + server.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	published, err := nc.SubscribeSync("mail.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	sink := fmt.Sprintf(`nats: {url: "nats://%s", subject: "mail.{domain}", mode: core, format: raw, allow_private: true}`, server.Address)
+	i := apptest.Start(t, apptest.Options{Config: strings.NewReplacer(
+		`webhook: {url: "{{.Endpoint}}/hook", secret: "{{.Secret}}", allow_private: true}`, sink,
+	).Replace(apptest.BasicConfig) + "links: {base_url: \"http://localhost:1\", valid: 1h}\n"})
+	for _, size := range []int{1_000, 100_000} {
+		mail := attachmentMail(size)
+		id := send(t, i, apptest.Mail{From: "s@example.org", To: []string{"in@example.com"}, Data: mail})
+		m, err := published.NextMsg(30 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Subject != "mail.example_com" || m.Header.Get("mxhook-message") != id || m.Header.Get(nats.MsgIdHdr) != m.Header.Get("mxhook-delivery") {
+			t.Errorf("%s: %v", m.Subject, m.Header)
+		}
+		body := m.Data
+		if size > 16_000 {
+			var p linkPayload
+			if err := json.Unmarshal(m.Data, &p); err != nil || m.Header.Get("content-type") != "application/json" || m.Header.Get("mxhook-linked") != "true" {
+				t.Fatalf("%v: %v", m.Header, err)
+			}
+			resp, err := http.Get(i.Ops() + strings.TrimPrefix(*p.Data.Raw.URL, "http://localhost:1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if body, err = io.ReadAll(resp.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if string(body) != string(mail) {
+			t.Errorf("%d octets came, %d were sent", len(body), len(mail))
+		}
 	}
 }
 
