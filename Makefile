@@ -6,7 +6,7 @@ VERSION ?= dev
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: test check race vet lint format layers bench bench-go fuzz build deps tools clean
+.PHONY: test check race vet lint format layers bench bench-go performance fuzz build deps tools clean
 
 # All tests, with the real senders and receivers they need; installs those on Debian.
 test: deps
@@ -47,6 +47,10 @@ $(BIN)/gofumpt:
 # Postfix. What it compares with is installed by bench/deps.
 bench:
 	@cd bench && ./deps && GOFLAGS=-mod=mod go run ./compare $(BENCH)
+
+# Everything in docs/performance.md anew: half an hour on a machine that does nothing else, as root.
+performance:
+	@bench/performance
 
 # The benchmarks of each stage, in the form that benchstat compares: make bench-go >old.txt.
 bench-go:

@@ -30,6 +30,7 @@ func Build(dir string) (string, error) {
 	bin := filepath.Join(dir, "mxhook")
 	cmd := exec.Command("go", "build", "-o", bin, "./cmd/mxhook")
 	cmd.Dir = filepath.Dir(filepath.Dir(strings.TrimSpace(string(out))))
+	cmd.Env = append(os.Environ(), "GOFLAGS=") // what this module is built with is not for that one
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build mxhook: %w\n%s", err, out)
 	}
