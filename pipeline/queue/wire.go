@@ -102,7 +102,7 @@ func decodeFrame(kind byte, b []byte, head any) ([]byte, error) {
 
 func deflate(b []byte) ([]byte, error) {
 	var out bytes.Buffer
-	w, err := flate.NewWriter(&out, flate.DefaultCompression)
+	w, err := flate.NewWriter(&out, flate.BestSpeed)
 	if err != nil {
 		return nil, err
 	}
