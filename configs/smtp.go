@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mxhook/ingest"
+	"mxhook/sinks/webhook"
 )
 
 // This file is what the front end holds against clients, and how recipients are decided: types, checks, and what package
@@ -46,10 +47,14 @@ type Greylist struct {
 	Keep   Duration `yaml:"keep"`
 }
 
-// Callout asks an HTTP server for recipients; a URL of "" is off. Authorization is the header field of that name.
+// Callout asks an HTTP server for recipients; a URL of "" is off. Authorization is the header field of that name, Secret
+// signs like that of a webhook.
 type Callout struct {
 	URL             string   `yaml:"url"`
 	Authorization   Secret   `yaml:"authorization"`
+	Secret          Secret   `yaml:"secret"`
+	AllowPrivate    bool     `yaml:"allow_private"`
+	AllowNetworks   []string `yaml:"allow_networks"`
 	Timeout         Duration `yaml:"timeout"`
 	Cache           Duration `yaml:"cache"`
 	NegativeCache   Duration `yaml:"negative_cache"`
@@ -178,9 +183,30 @@ func (c *checker) liveRecipients(key string, d *Domain) {
 	if u, err := url.Parse(d.Callout.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		c.add(key+".callout.url", "%q is not the URL of an HTTP server; write one like https://app.example.com/recipient", d.Callout.URL)
 	}
+	c.callout(key+".callout", &d.Callout)
 	c.duration(key+".callout.timeout", d.Callout.Timeout, 10*time.Millisecond, 30*time.Second)
 	c.duration(key+".callout.cache", d.Callout.Cache, time.Second, day)
 	c.duration(key+".callout.negative_cache", d.Callout.NegativeCache, time.Second, day)
+}
+
+// callout checks where a callout goes and what it is signed with.
+func (c *checker) callout(key string, o *Callout) {
+	c.prefixes(key+".allow_networks", o.AllowNetworks)
+	if !o.Secret.IsZero() {
+		c.secret(key+".secret", o.Secret)
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil || o.AllowPrivate {
+		return
+	}
+	host := u.Hostname()
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if err := webhook.DialControl(prefixes(o.AllowNetworks))("tcp", netip.AddrPortFrom(ip, 443).String(), nil); err != nil {
+			c.add(key+".url", "%v", err)
+		}
+	} else if host == "localhost" && len(o.AllowNetworks) == 0 {
+		c.add(key+".url", "localhost is an internal address: set allow_private: true if the server is meant to be there")
+	}
 }
 
 // IngestPolicy returns the policy as the front end takes it, without resolver and memory.
@@ -245,6 +271,12 @@ func (d *Domain) ingest() ingest.Domain {
 		out.Callout = &ingest.Callout{
 			URL: c.URL, Timeout: time.Duration(c.Timeout), Cache: time.Duration(c.Cache), NegativeCache: time.Duration(c.NegativeCache),
 			AcceptOnFailure: c.AcceptOnFailure,
+		}
+		if !c.AllowPrivate {
+			out.Callout.Control = webhook.DialControl(prefixes(c.AllowNetworks))
+		}
+		if s, err := webhook.NewSignature(c.Secret.Reveal()); !c.Secret.IsZero() && err == nil { // Load refuses a wrong one
+			out.Callout.Sign = s.Sign
 		}
 		if !c.Authorization.IsZero() {
 			out.Callout.Header = http.Header{"Authorization": {c.Authorization.Reveal()}}

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
+	"syscall"
 	"time"
 
 	"mxhook/pipeline"
@@ -23,6 +26,10 @@ type Callout struct {
 	URL string
 	// Header goes with every request, for authorization.
 	Header http.Header
+	// Sign signs a request with that id and body in its header; nil does not.
+	Sign func(h http.Header, id string, at time.Time, body []byte) error
+	// Control is asked before an address is dialled, as that of a net.Dialer; nil allows all.
+	Control func(network, address string, c syscall.RawConn) error
 	// Timeout bounds one request. Default 5 s.
 	Timeout time.Duration
 	// Cache is how long it is remembered that a recipient exists. Default 10 min.
@@ -41,6 +48,7 @@ const maxCached = 100_000
 type callout struct {
 	Callout
 	directory *Directory
+	client    *http.Client
 
 	mu      sync.Mutex
 	answers *aging[string, answer]
@@ -59,13 +67,20 @@ func newCallout(c Callout, d *Directory) (*callout, error) {
 	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
 	c.Cache = cmp.Or(c.Cache, 10*time.Minute)
 	c.NegativeCache = cmp.Or(c.NegativeCache, time.Minute)
-	return &callout{Callout: c, directory: d, answers: newAging[string, answer](2*max(c.Cache, c.NegativeCache), maxCached)}, nil
+	client := d.http
+	if client == nil {
+		client = newCalloutClient(c.Control)
+	}
+	return &callout{Callout: c, directory: d, client: client, answers: newAging[string, answer](2*max(c.Cache, c.NegativeCache), maxCached)}, nil
 }
 
 // newCalloutClient makes a client that keeps connections and follows no redirects.
-func newCalloutClient() *http.Client {
+func newCalloutClient(control func(network, address string, c syscall.RawConn) error) *http.Client {
+	dialer := &net.Dialer{Control: control}
 	return &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: maxCallouts, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true},
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, MaxIdleConnsPerHost: maxCallouts, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -148,7 +163,12 @@ func (c *callout) request(ctx context.Context, rcpt pipeline.Recipient) (*Reply,
 		req.Header[name] = values
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.directory.http.Do(req)
+	if c.Sign != nil {
+		if err := c.Sign(req.Header, "recipient_"+rand.Text(), c.directory.now(), body); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := c.client.Do(req)
 	if err != nil {
 		var inner *url.Error
 		if errors.As(err, &inner) {

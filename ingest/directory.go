@@ -19,7 +19,7 @@ import (
 type DirectoryOptions struct {
 	Domains []Domain
 	Log     *slog.Logger
-	// HTTP makes callouts; nil means a client of its own. Redirects are answers like others.
+	// HTTP makes all callouts, whatever Callout.Control says; nil means a client for each. Redirects are answers like others.
 	HTTP *http.Client
 	// Registerer takes the metrics; several directories, one after the other, share them. nil registers none.
 	Registerer prometheus.Registerer
@@ -36,7 +36,8 @@ type Directory struct {
 	domains  *Domains
 	log      *slog.Logger
 	now      func() time.Time
-	http     *http.Client
+	http     *http.Client // nil: each callout has its own
+	asked    []*callout
 	slots    chan struct{} // one for each callout under way
 	registry prometheus.Registerer
 	callouts *prometheus.CounterVec
@@ -64,9 +65,6 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	}
 	if d.now == nil {
 		d.now = time.Now
-	}
-	if d.http == nil {
-		d.http = newCalloutClient()
 	}
 	var errs []error
 	for _, c := range o.Domains {
@@ -101,7 +99,11 @@ func (d *Directory) share(c prometheus.Collector) {
 }
 
 // Close gives back idle connections. Calls of Accepts may go on. The metrics stay, for the directory that comes next.
-func (d *Directory) Close() { d.http.CloseIdleConnections() }
+func (d *Directory) Close() {
+	for _, c := range d.asked {
+		c.client.CloseIdleConnections()
+	}
+}
 
 // liveDomain is the part of a domain that changes.
 type liveDomain struct {
@@ -122,6 +124,7 @@ func (d *Directory) enliven(c Domain) error {
 		if dom.live.callout, err = newCallout(*c.Callout, d); err != nil {
 			return fmt.Errorf("domain %q: %w", c.Name, err)
 		}
+		d.asked = append(d.asked, dom.live.callout)
 	}
 	if c.File != "" {
 		dom.live.file = &recipientFile{path: c.File, sensitive: c.CaseSensitive}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -207,6 +209,43 @@ func TestCalloutAsksRemembersAndFails(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "hunter2") {
 		t.Error("the log has the URL's secret")
+	}
+}
+
+// A request is signed as it is told, and goes to no address that is refused when it is dialled.
+func TestCalloutIsSignedAndGuarded(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		body, _ := io.ReadAll(r.Body) //nolint:errcheck // then the signature is wrong
+		if r.Header.Get("webhook-signature") != fmt.Sprintf("%s %d %s", r.Header.Get("webhook-id"), len(body), "signed") {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer server.Close()
+	sign := func(h http.Header, id string, _ time.Time, body []byte) error {
+		h.Set("webhook-id", id)
+		h.Set("webhook-signature", fmt.Sprintf("%s %d %s", id, len(body), "signed"))
+		return nil
+	}
+	for _, c := range []struct {
+		refuse error
+		sign   func(http.Header, string, time.Time, []byte) error
+		want   string
+		asked  int32
+	}{
+		{nil, sign, "ok", 1},
+		{nil, nil, "451 4.3.0", 1},
+		{errors.New("internal address"), sign, "451 4.3.0", 0},
+	} {
+		asked.Store(0)
+		d := directoryFor(t, newTestClock(), &logBuffer{}, Domain{Name: "example.com", Callout: &Callout{
+			URL: server.URL, Sign: c.sign, Control: func(string, string, syscall.RawConn) error { return c.refuse },
+		}})
+		if got := ask(t, d, "alice@example.com"); got != c.want || asked.Load() != c.asked {
+			t.Errorf("refuse %v: %s after %d requests, want %s after %d", c.refuse, got, asked.Load(), c.want, c.asked)
+		}
 	}
 }
 

@@ -140,3 +140,31 @@ func TestFrontEndDoesWhatTheConfigurationSays(t *testing.T) {
 		t.Errorf("clients in the webhooks: %v", ips)
 	}
 }
+
+// The question for a recipient is signed like a webhook, and its answer is the reply.
+func TestRecipientsAreAskedForWithASignature(t *testing.T) {
+	t.Parallel()
+	i := apptest.Start(t, apptest.Options{Config: strings.Replace(apptest.BasicConfig, "domains: [{domain: example.com}]",
+		`domains: [{domain: example.com, callout: {url: "{{.Endpoint}}/recipient", secret: "{{.Secret}}", allow_private: true}}]`, 1)})
+	behaveAt(i.Endpoint, "/recipient", func(w apptest.Webhook) apptest.Behaviour {
+		for local, status := range map[string]int{"alice": 200, "gone": 404, "full": 403} {
+			if strings.Contains(string(w.Body), `"local":"`+local+`"`) {
+				return apptest.Behaviour{Status: status}
+			}
+		}
+		return apptest.Behaviour{Status: 500}
+	})
+	s := begin(t, i.App.SMTPAddr("mx"), "EHLO", "client.example.org")
+	s.say("RCPT TO:<gone@example.com>", "550 5.1.1")
+	s.say("RCPT TO:<full@example.com>", "550 5.7.1")
+	s.say("RCPT TO:<broken@example.com>", "451 4.3.0")
+	s.to("alice+tag@example.com").data(waitMail("asked for", 10), "250")
+	hooks := hooksAt(i.Endpoint, "/recipient")
+	ids := map[string]bool{}
+	for _, w := range hooks {
+		ids[w.ID] = true
+	}
+	if len(hooks) != 4 || len(ids) != 4 {
+		t.Errorf("%d requests with %d ids", len(hooks), len(ids))
+	}
+}

@@ -27,7 +27,7 @@ type PosterOptions struct {
 // Poster posts bodies that are not mail, signed like webhooks. Safe for concurrent use.
 type Poster struct {
 	url, version string
-	signer       *signer
+	signature    *Signature
 	client       *http.Client
 	now          func() time.Time
 }
@@ -47,7 +47,7 @@ func NewPoster(o PosterOptions) (*Poster, error) {
 		return nil, errors.New(`no secret: add one, made with: echo "whsec_$(openssl rand -base64 32)"`)
 	}
 	p := &Poster{url: o.URL, version: o.Version, now: o.Now}
-	if p.signer, err = newSigner(o.Secrets); err != nil {
+	if p.signature, err = NewSignature(o.Secrets...); err != nil {
 		return nil, err
 	}
 	if p.now == nil {
@@ -78,9 +78,7 @@ func (p *Poster) Post(ctx context.Context, id string, body []byte) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "mxhook/"+p.version)
-	seal := p.signer.seal(id, p.now())
-	_, _ = seal.Write(body) // it has no errors
-	if err := seal.finish(req.Header); err != nil {
+	if err := p.signature.Sign(req.Header, id, p.now(), body); err != nil {
 		return err
 	}
 	resp, err := p.client.Do(req)
