@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 	"go.uber.org/goleak"
 
 	"mxhook/pipeline"
@@ -174,6 +176,60 @@ func TestOthersReadWhatWasProduced(t *testing.T) {
 				t.Errorf("key %q, payload %s", got.Key, got.Payload)
 			}
 		})
+	}
+}
+
+// TestABrokerOfAnotherMakeTakesRecords produces to the broker that librdkafka has for its own tests, which reads them back.
+func TestABrokerOfAnotherMakeTakesRecords(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "kcat", "-b", "none", "-C", "-t", "mail", "-o", "beginning", "-X", "test.mock.num.brokers=1", "-d", "mock", "-u", "-J")
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		_ = cmd.Wait() // it was killed
+	}()
+	address := ""
+	lines := bufio.NewScanner(said)
+	for address == "" && lines.Scan() {
+		if _, after, ok := strings.Cut(lines.Text(), "bootstrap.servers="); ok {
+			address = strings.TrimSpace(after)
+		}
+	}
+	var rest sync.WaitGroup
+	defer rest.Wait()
+	defer cancel()
+	rest.Go(func() { _, _ = io.Copy(io.Discard, said) }) // until it ends
+	read := json.NewDecoder(out)
+	for i, compression := range Compressions() {
+		k, err := New(Options{
+			Brokers: []string{address}, ClearText: true, Topic: "mail", Key: "{delivery}", Compression: compression, Record: stream.Options{Payload: payload},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Its answer to newer questions for versions breaks off (librdkafka 2.0).
+		k.client.opts = append(k.client.opts, kgo.MaxVersions(kversion.V2_3_0()))
+		d := sinktest.Delivery(fmt.Sprintf("01KAK5ZV3QW8E6T4Y2N00THER%d", i))
+		_, err = k.Deliver(ctx, d)
+		k.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", compression, err)
+		}
+		var got struct{ Key, Payload string }
+		if err := read.Decode(&got); err != nil || got.Key != d.ID || !strings.Contains(got.Payload, d.ID) {
+			t.Errorf("%s: %v: %+v", compression, err, got)
+		}
 	}
 }
 
