@@ -5,13 +5,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"mxhook/bench/endpoint"
@@ -25,6 +29,9 @@ type options struct {
 	dir, bin, durability, size       string
 	mails, warm, connections, rounds int
 	rate                             float64
+	perConnection                    int
+	stepByStep, starttls             bool
+	knobs                            endpoint.Knobs
 	profiles                         map[string]string
 	profileFor                       time.Duration
 }
@@ -39,6 +46,12 @@ func main() {
 	flag.IntVar(&o.warm, "warm", 2000, "mails before the first round, which are not measured")
 	flag.IntVar(&o.connections, "connections", 16, "SMTP connections")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds")
+	flag.IntVar(&o.perConnection, "per-connection", 0, "mails of one connection; 0 is no bound, 1 a new connection for each")
+	flag.BoolVar(&o.stepByStep, "step-by-step", false, "wait for the reply to each command, without pipelining")
+	flag.BoolVar(&o.starttls, "starttls", false, "encrypt the connections")
+	flag.DurationVar(&o.knobs.Delay, "delay", 0, "how long the endpoint takes to answer")
+	flag.IntVar(&o.knobs.Status, "status", 0, "what it answers; 0 is 200")
+	flag.Float64Var(&o.knobs.Flaky, "flaky", 0, "share of webhooks that get 503")
 	flag.Float64Var(&o.rate, "rate", 0, "mails in a second; 0 is as fast as they are accepted")
 	for _, p := range []string{"cpu", "allocs", "heap", "mutex", "block", "trace"} {
 		name := p
@@ -94,15 +107,25 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer hook.Close()
-	s, err := server.Start(o.bin, o.dir, server.MainJob(o.dir, "http://"+hook.Addr()+"/hook", names.Addr(), "queue: {durability: "+o.durability+", reserve: 100MB}"))
+	hook.Set("hook", o.knobs)
+	config := server.MainJob(o.dir, "http://"+hook.Addr()+"/hook", names.Addr(), "queue: {durability: "+o.durability+", reserve: 100MB}")
+	if o.starttls {
+		if config, err = withCertificate(config, o.dir); err != nil {
+			return err
+		}
+	}
+	s, err := server.Start(o.bin, o.dir, config)
 	if err != nil {
 		return err
 	}
 	defer s.Stop()
 	var sent endpoint.Ledger
 	lo := load.Options{
-		Addr: s.SMTP, Connections: o.connections, Source: source, Rate: o.rate,
+		Addr: s.SMTP, Connections: o.connections, Source: source, Rate: o.rate, PerConnection: o.perConnection, StepByStep: o.stepByStep,
 		Accepted: func(_ int, id string, _ time.Duration) { sent.Add(id) },
+	}
+	if o.starttls {
+		lo.TLS = &tls.Config{InsecureSkipVerify: true} // the certificate is ours, and not what is measured
 	}
 	load.Run(ctx, lo, o.warm)
 	if err := drain(ctx, hook, &sent); err != nil {
@@ -161,8 +184,10 @@ func profile(ctx context.Context, o options, s *server.Server, lo load.Options) 
 		load.Run(ctx, lo, 0)
 	}()
 	defer func() { cancel(); <-ended }()
-	for name, file := range o.profiles {
-		length := o.profileFor
+	// What counts from the start of the process on comes last.
+	last := func(name string) int { return strings.Index("cpu trace mutex block allocs heap", name) }
+	for _, name := range slices.SortedFunc(maps.Keys(o.profiles), func(a, b string) int { return last(a) - last(b) }) {
+		file, length := o.profiles[name], o.profileFor
 		if name == "trace" {
 			length = min(length, 2*time.Second)
 		}
