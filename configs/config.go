@@ -191,7 +191,7 @@ type Retry struct {
 type Webhook struct {
 	Format          string      `yaml:"format"`
 	Compat          Compat      `yaml:"compat"`
-	URL             string      `yaml:"url"`
+	URL             string      `yaml:"url" template:"yes"`
 	Secret          Secret      `yaml:"secret"`
 	Secrets         []Secret    `yaml:"secrets"`
 	OldSecrets      []OldSecret `yaml:"old_secrets"`
@@ -216,14 +216,14 @@ type Webhook struct {
 // Header is a header field of requests. Its value is often a credential.
 type Header struct {
 	Name  string `yaml:"name"`
-	Value Secret `yaml:"value"`
+	Value Secret `yaml:"value" template:"yes"`
 }
 
 // File is a folder; Layout is "maildir" or "eml". Dir and Name are templates; Name "" is the delivery id.
 type File struct {
-	Dir    string `yaml:"dir"`
+	Dir    string `yaml:"dir" template:"yes"`
 	Layout string `yaml:"layout"`
-	Name   string `yaml:"name"`
+	Name   string `yaml:"name" template:"yes"`
 }
 
 // Queue is where messages are kept. URL "" is the embedded queue; Durability "" is fsync for it and replicated for an

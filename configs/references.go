@@ -31,13 +31,21 @@ func (s *strict) expand(key string, n *yaml.Node) (string, bool) {
 			s.complain(key, n, "the environment variable %s is empty; give it a value where mxhook is started", name)
 			ok = false
 		}
-		return value
+		return s.brought(value)
 	})
 	if strings.Contains(reference.ReplaceAllString(n.Value, ""), "${") {
 		s.complain(key, n, "${ begins a reference to an environment variable; write ${NAME} with letters, digits and _")
 		ok = false
 	}
 	return out, ok
+}
+
+// brought is a value that a reference brings in. In a template it is taken as it is: braces in it are no fields.
+func (s *strict) brought(value string) string {
+	if !s.template {
+		return value
+	}
+	return strings.NewReplacer("{", "{{", "}", "}}").Replace(value)
 }
 
 // textFile reads a secret or a program from a file, without the line end that editors leave.
@@ -51,7 +59,7 @@ func (s *strict) textFile(key string, n *yaml.Node, path, what string) (string, 
 	case text == "":
 		s.complain(key, n, "the file %s is empty; write the %s into it", path, what)
 	default:
-		return text, true
+		return s.brought(text), true
 	}
 	return "", false
 }

@@ -16,7 +16,7 @@ type S3 struct {
 	Bucket              string    `yaml:"bucket"`
 	Endpoint            string    `yaml:"endpoint"`
 	Region              string    `yaml:"region"`
-	Prefix              string    `yaml:"prefix"`
+	Prefix              string    `yaml:"prefix" template:"yes"`
 	PathStyle           bool      `yaml:"path_style"`
 	AccessKey           string    `yaml:"access_key"`
 	SecretKey           Secret    `yaml:"secret_key"`

@@ -41,6 +41,7 @@ type strict struct {
 	files         []string // that were read, besides main
 	visited       int
 	literal       bool // the value under way has no references
+	template      bool // the value under way, or a group around it, is a template: what references bring in is no part of that
 	// textFiles are the files that programs were read from, by key.
 	textFiles map[string]string
 }
@@ -185,11 +186,11 @@ func (s *strict) group(key string, n *yaml.Node, typ reflect.Type) any {
 			s.complain(at, k, "unknown key%s", suggestKey(k.Value, typ))
 		default:
 			seen[k.Value] = max(1, k.Line)
-			s.literal = field.Tag.Get("references") == "no"
+			s.literal, s.template = field.Tag.Get("references") == "no", field.Tag.Get("template") == "yes"
 			if value := s.walk(at, v, field.Type); value != nil {
 				out[k.Value] = over(out[k.Value], value)
 			}
-			s.literal = false
+			s.literal, s.template = false, false
 		}
 	}
 	return out

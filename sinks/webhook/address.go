@@ -37,7 +37,9 @@ func (a *address) readURL(text string) (string, error) {
 	if i := strings.IndexAny(text[start:], "/?#"); i >= 0 {
 		end = start + i
 	}
-	if strings.ContainsAny(text[:end], "{}") {
+	// What braces are doubled here stand for themselves, as they do behind: a password may have them.
+	before := unbraced(text[:end])
+	if strings.ContainsAny(strings.NewReplacer("{{", "", "}}", "").Replace(text[:end]), "{}") {
 		return "", errors.New("url: there is a field in braces before the path: only path and query can be templates, the host is fixed")
 	}
 	path, rest, _ := strings.Cut(text[end:], "#")
@@ -49,7 +51,7 @@ func (a *address) readURL(text string) (string, error) {
 	if a.path, err = readTemplate(path, pipeline.InPath, end); err != nil {
 		return "", err
 	}
-	sample := text[:end] + sampleOf(a.path, path)
+	sample := before + sampleOf(a.path, path)
 	if hasQuery {
 		if a.query, err = readTemplate(query, pipeline.InQuery, end+len(path)+1); err != nil {
 			return "", err
@@ -57,6 +59,11 @@ func (a *address) readURL(text string) (string, error) {
 		sample += "?" + sampleOf(a.query, query)
 	}
 	return sample, nil
+}
+
+// unbraced is the text of a template without fields.
+func unbraced(text string) string {
+	return strings.NewReplacer("{{", "{", "}}", "}").Replace(text)
 }
 
 // readTemplate reads a part of the URL that begins at the octet from. It returns nil for a part without braces. The error

@@ -65,6 +65,25 @@ func TestTheHostOfAnEndpointIsNoTemplate(t *testing.T) {
 	}
 }
 
+func TestBracesThatAreMeantAsSuchStaySecretToo(t *testing.T) {
+	t.Parallel()
+	w, err := New(Options{
+		URL: "https://user:pa%7Bss@example.com/hooks/{{0123456789abcdef}}", Secrets: []string{testSecret},
+		Headers: []Header{{"X-Key", "hun{{ter}}2"}, {"Authorization-Of-Ours", "Bearer {{abc}}"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"hun{ter}2", "Bearer {abc}", "{0123456789abcdef}"} {
+		if got := w.redactor.Replace("x " + text + " y"); strings.Contains(got, text) {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+	if _, err := New(Options{URL: "https://us{{er:pass@example.com/", Secrets: []string{testSecret}}); err == nil || !strings.Contains(err.Error(), "percent-encode") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestFixedTextsOfTemplatesStaySecret(t *testing.T) {
 	t.Parallel()
 	w, err := New(Options{

@@ -27,8 +27,8 @@ func newRedactor(o Options, target *url.URL, user *url.Userinfo, proxy *url.URL,
 		secrets = append(secrets, s, key)
 	}
 	for _, h := range o.Headers {
-		secrets = append(secrets, h.Value)
-		if _, credentials, ok := strings.Cut(h.Value, " "); ok {
+		secrets = append(secrets, h.Value, unbraced(h.Value))
+		if _, credentials, ok := strings.Cut(unbraced(h.Value), " "); ok {
 			secrets = append(secrets, credentials)
 		}
 	}
