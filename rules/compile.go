@@ -11,6 +11,7 @@ import (
 // Table is compiled rules. It never changes and is safe for concurrent use.
 type Table struct {
 	rules    []rule
+	sieve    sieve // one entry for each rule
 	defaults []string
 	uses     map[string]bool
 	lexicon  *lexicon
@@ -85,6 +86,7 @@ func Compile(rs []Rule, o Options) (*Table, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	t.sieve = sieveOf(t.rules)
 	return t, nil
 }
 

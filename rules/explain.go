@@ -126,7 +126,7 @@ func (t *Table) Explain(m *pipeline.Message) Explanation {
 	for i := range m.Envelope.Recipients {
 		rcpt := &m.Envelope.Recipients[i]
 		x := RecipientExplanation{Recipient: rcpt.Address, Rules: make([]RuleExplanation, 0, len(t.rules)), Targets: []TargetExplanation{}}
-		end := t.run(r, rcpt, func(s step) {
+		end := t.run(r, rcpt, true, func(s step) {
 			rule := &t.rules[s.rule]
 			x.Rules = append(x.Rules, t.explainRule(r, s))
 			if s.err != nil {

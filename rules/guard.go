@@ -10,11 +10,11 @@ import (
 // Where it is false the condition is, and nothing behind it would be evaluated; asking it first takes a tenth of an
 // evaluation, which counts where hundreds of rules are each for one domain.
 type guard struct {
-	word  func(*environment) string
+	word  guardWord
 	texts []string
 }
 
-func (g *guard) holds(e *environment) bool { return slices.Contains(g.texts, g.word(e)) }
+func (g *guard) holds(e *environment) bool { return slices.Contains(g.texts, g.word.in(e)) }
 
 // guardOf returns the guard of a condition, nil when it has none.
 func guardOf(n ast.Node) *guard {
@@ -22,8 +22,8 @@ func guardOf(n ast.Node) *guard {
 		n = parts[0]
 	}
 	if word, text, ok := equality(n); ok {
-		if f := guardWord(word); f != nil {
-			return &guard{f, []string{text}}
+		if w := guardWordOf(word); w != noWord {
+			return &guard{w, []string{text}}
 		}
 		return nil
 	}
@@ -32,11 +32,10 @@ func guardOf(n ast.Node) *guard {
 		return nil
 	}
 	list, ok := b.Right.(*ast.ArrayNode)
-	f := guardWord(b.Left.String())
-	if !ok || f == nil || len(list.Nodes) > maxGuardTexts {
+	g := &guard{word: guardWordOf(b.Left.String())}
+	if !ok || g.word == noWord || len(list.Nodes) > maxGuardTexts {
 		return nil
 	}
-	g := &guard{word: f}
 	for _, e := range list.Nodes {
 		s, ok := e.(*ast.StringNode)
 		if !ok {
@@ -50,27 +49,96 @@ func guardOf(n ast.Node) *guard {
 // maxGuardTexts bounds a guard's list, which is searched from its beginning.
 const maxGuardTexts = 16
 
-// guardWord returns how to read a word of type text that is there at every evaluation; nil for any other.
-func guardWord(word string) func(*environment) string {
+// sieve are the guards of all rules that are for one text, side by side, so that a run through many rules that do not match
+// touches little memory.
+type sieve []sieveEntry
+
+type sieveEntry struct {
+	text string
+	word guardWord
+}
+
+// sieveOf makes the sieve of rules; rules without such a guard have an entry that lets all pass.
+func sieveOf(rs []rule) sieve {
+	s := make(sieve, len(rs))
+	for i := range rs {
+		if g := rs[i].condition.guard; g != nil && len(g.texts) == 1 {
+			s[i] = sieveEntry{g.texts[0], g.word}
+		}
+	}
+	return s
+}
+
+// guardWord is a word of type text that is there at every evaluation.
+type guardWord uint8
+
+const (
+	noWord guardWord = iota
+	recipientDomain
+	recipientAddress
+	recipientLocal
+	recipientTag
+	mailFrom
+	listener
+	senderDomain
+	kind
+	subject
+	guardWords
+)
+
+func guardWordOf(word string) guardWord {
 	switch word {
 	case "recipient.domain":
-		return func(e *environment) string { return e.Recipient.Domain }
+		return recipientDomain
 	case "recipient.address":
-		return func(e *environment) string { return e.Recipient.Address }
+		return recipientAddress
 	case "recipient.local":
-		return func(e *environment) string { return e.Recipient.Local }
+		return recipientLocal
 	case "recipient.tag":
-		return func(e *environment) string { return e.Recipient.Tag }
+		return recipientTag
 	case "envelope.mail_from":
-		return func(e *environment) string { return e.Envelope.MailFrom }
+		return mailFrom
 	case "envelope.listener":
-		return func(e *environment) string { return e.Envelope.Listener }
+		return listener
 	case "sender.domain":
-		return func(e *environment) string { return e.Sender.Domain }
+		return senderDomain
 	case "kind":
-		return func(e *environment) string { return e.Kind }
+		return kind
 	case "subject":
-		return func(e *environment) string { return e.Subject }
+		return subject
 	}
-	return nil
+	return noWord
+}
+
+// in returns the word as an environment has it.
+func (w guardWord) in(e *environment) string {
+	switch w {
+	case recipientDomain:
+		return e.Recipient.Domain
+	case recipientAddress:
+		return e.Recipient.Address
+	case recipientLocal:
+		return e.Recipient.Local
+	case recipientTag:
+		return e.Recipient.Tag
+	case mailFrom:
+		return e.Envelope.MailFrom
+	case listener:
+		return e.Envelope.Listener
+	case senderDomain:
+		return e.Sender.Domain
+	case kind:
+		return e.Kind
+	case subject:
+		return e.Subject
+	}
+	return ""
+}
+
+// words are all guard words of an environment.
+func words(e *environment) (ws [guardWords]string) {
+	for w := range ws {
+		ws[w] = guardWord(w).in(e)
+	}
+	return ws
 }

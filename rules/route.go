@@ -21,7 +21,7 @@ func (t *Table) Route(m *pipeline.Message) (pipeline.Routing, []pipeline.Problem
 	for i := range m.Envelope.Recipients {
 		rcpt := &m.Envelope.Recipients[i]
 		first := len(routing.Targets)
-		end := t.run(r, rcpt, func(s step) {
+		end := t.run(r, rcpt, false, func(s step) {
 			rule := &t.rules[s.rule]
 			if s.err != nil {
 				problems = addProblem(problems, rule.Name, s.err)
@@ -82,12 +82,16 @@ type outcome struct {
 	captures map[string]string
 }
 
-// run takes one recipient through the rules and reports each rule that was reached. It is the only place that knows
-// the order of things.
-func (t *Table) run(r *runner, rcpt *pipeline.Recipient, report func(step)) outcome {
+// run takes one recipient through the rules and reports each rule that was reached; without all it may leave out those that
+// do not match. It is the only place that knows the order of things.
+func (t *Table) run(r *runner, rcpt *pipeline.Recipient, all bool, report func(step)) outcome {
 	r.env.Recipient = viewRecipient(rcpt)
+	known := words(&r.env)
 	end := outcome{captures: rcpt.Captures}
 	for i := range t.rules {
+		if g := &t.sieve[i]; !all && g.text != known[g.word] {
+			continue
+		}
 		rule := &t.rules[i]
 		if rule.refuses() {
 			report(step{rule: i, result: Before})
