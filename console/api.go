@@ -73,6 +73,8 @@ type Options struct {
 	// Explain says where a kept message, with its octets, would go now and why; nil where that is not known. The result
 	// has a JSON form.
 	Explain func(ctx context.Context, m *pipeline.Message) (any, error)
+	// Stopping, if not nil, is closed when the process is about to end: a profile ends early then.
+	Stopping <-chan struct{}
 }
 
 // API serves /api/v1/. Safe for concurrent use.

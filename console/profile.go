@@ -39,6 +39,7 @@ func (a *API) profile(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-t.C:
 		case <-r.Context().Done():
+		case <-a.opts.Stopping:
 		}
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
@@ -61,7 +62,8 @@ func (a *API) profile(w http.ResponseWriter, r *http.Request) {
 		wait()
 		return
 	case "mutex":
-		defer runtime.SetMutexProfileFraction(runtime.SetMutexProfileFraction(mutexFraction))
+		runtime.SetMutexProfileFraction(mutexFraction)
+		defer runtime.SetMutexProfileFraction(0) // of two at once the longer one loses its end
 		wait()
 	case "block":
 		runtime.SetBlockProfileRate(int(blockRate))

@@ -2,9 +2,13 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"testing"
+	"time"
 )
 
 func TestProfilesAreInTheFormatOfPprof(t *testing.T) {
@@ -36,6 +40,24 @@ func TestProfilesAreInTheFormatOfPprof(t *testing.T) {
 			t.Errorf("%s: status %d %s, want %d", path, status, body, want)
 		}
 	}
+}
+
+func TestAProfileEndsWhenTheProcessDoes(t *testing.T) {
+	stopping := make(chan struct{})
+	close(stopping)
+	srv := httptest.NewServer(New(Options{Stopping: stopping, Log: slog.New(slog.DiscardHandler)}))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/api/v1/profile/mutex?seconds=300", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
 }
 
 func TestProfilesAreForWhoHasTheToken(t *testing.T) {

@@ -178,7 +178,7 @@ func (a *App) serveAPI(g *generation) {
 	}
 	a.ops.api.Store(console.New(console.Options{
 		Store: store{a.queue}, States: sinkStates{a, a.queue}, Sinks: names, Token: a.opts.Config.Ops.Token.Reveal(), Log: a.opts.Log,
-		Reload: a.Reload, Generation: a.Generation, Explain: a.explainer(g),
+		Reload: a.Reload, Generation: a.Generation, Explain: a.explainer(g), Stopping: a.stopping.Done(),
 	}))
 }
 
