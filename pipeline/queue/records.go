@@ -127,6 +127,10 @@ type base64Octets struct {
 
 // MarshalJSON implements json.Marshaler.
 func (o octets) MarshalJSON() ([]byte, error) {
+	if plain(o) { // nearly all are
+		b := append(make([]byte, 0, len(o)+2), '"')
+		return append(append(b, o...), '"'), nil
+	}
 	if utf8.ValidString(string(o)) {
 		return json.Marshal(string(o))
 	}
@@ -135,6 +139,10 @@ func (o octets) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (o *octets) UnmarshalJSON(b []byte) error {
+	if n := len(b); n > 1 && b[0] == '"' && plain(b[1:n-1]) {
+		*o = octets(b[1 : n-1])
+		return nil
+	}
 	if len(b) > 0 && b[0] == '{' {
 		var v base64Octets
 		err := json.Unmarshal(b, &v)
@@ -145,6 +153,17 @@ func (o *octets) UnmarshalJSON(b []byte) error {
 	err := json.Unmarshal(b, &s)
 	*o = octets(s)
 	return err
+}
+
+// plain reports whether a text stands in JSON as it is: ASCII without what is escaped there.
+func plain[T octets | []byte](s T) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }
 
 func recordEnvelope(e pipeline.Envelope) envelopeRecord {

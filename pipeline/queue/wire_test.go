@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -229,5 +231,39 @@ func TestEarlierRecordsCanBeRead(t *testing.T) {
 		if err != nil || !bytes.Contains(text, []byte("01KAK5Z3V8Q5W8S0R0J8N2X0AB")) {
 			t.Errorf("%s lost its id: %s, %v", tc.name, text, err)
 		}
+	}
+}
+
+// TestPlainOctetsAreWrittenLikeOthers: what takes the short way is, octet for octet, what encoding/json makes of it.
+func TestPlainOctetsAreWrittenLikeOthers(t *testing.T) {
+	t.Parallel()
+	short := 0
+	for c := range 256 {
+		for _, s := range []string{string([]byte{byte(c)}), "a" + string(rune(c)) + "b", "a" + string([]byte{byte(c)}), ""} {
+			if !utf8.ValidString(s) {
+				if plain(octets(s)) {
+					t.Errorf("%q is plain", s)
+				}
+				continue
+			}
+			want, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := octets(s).MarshalJSON()
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%q is written %s, want %s (%v)", s, got, want, err)
+			}
+			var back octets
+			if err := back.UnmarshalJSON(got); err != nil || string(back) != s {
+				t.Errorf("%s is read %q (%v)", got, back, err)
+			}
+			if plain(octets(s)) {
+				short++
+			}
+		}
+	}
+	if short < 200 {
+		t.Errorf("%d texts took the short way", short)
 	}
 }
