@@ -72,6 +72,7 @@ func serve(ctx context.Context, o app.Options) (err error) {
 	if err := app.Notify("READY=1"); err != nil {
 		o.Log.Warn("systemd does not hear that mxhook is ready", "error", err)
 	}
+	dropStartPages()
 	for {
 		select {
 		case <-ctx.Done():
