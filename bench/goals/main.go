@@ -129,14 +129,18 @@ func (b *bench) note(format string, args ...any) {
 // start starts mxhook with the configuration of the main job in a directory of that name; bin may be b.self, which
 // accepts only. more are further groups of keys.
 func (b *bench) start(bin, name, more string, args ...string) (*server.Server, error) {
+	if !strings.Contains(more, "queue:") {
+		more += "\nqueue: {durability: fsync, reserve: 100MB}"
+	}
+	return b.startWith(bin, name, server.MainJob(filepath.Join(b.dir, name), b.url(name), b.names.Addr(), more), args...)
+}
+
+func (b *bench) startWith(bin, name, config string, args ...string) (*server.Server, error) {
 	dir := filepath.Join(b.dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	if !strings.Contains(more, "queue:") {
-		more += "\nqueue: {durability: fsync, reserve: 100MB}"
-	}
-	return server.Start(bin, dir, server.MainJob(dir, b.url(name), b.names.Addr(), more), args...)
+	return server.Start(bin, dir, config, args...)
 }
 
 func (b *bench) url(name string) string { return "http://" + b.hook.Addr() + "/" + name }

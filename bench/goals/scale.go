@@ -136,7 +136,11 @@ func (b *bench) drainWith(ctx context.Context, n *nats, cores []string) (float64
 	}()
 	before := b.delivered(name)
 	for i, core := range cores {
-		w, err := b.start(b.bin, fmt.Sprintf("%s-%d", name, i), queue, "--roles", "process")
+		own := fmt.Sprintf("%s-%d", name, i)
+		config := server.MainJob(filepath.Join(b.dir, own), b.url(own), b.names.Addr(), queue)
+		// The slots of a sink are divided among the workers: with few of them that would be what is compared.
+		config = strings.Replace(config, "allow_private: true}", "allow_private: true}\n    concurrency: 64", 1)
+		w, err := b.startWith(b.bin, own, config, "--roles", "process")
 		if err != nil {
 			return 0, "", err
 		}

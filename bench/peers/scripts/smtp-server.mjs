@@ -24,7 +24,7 @@ const server = new SMTPServer({
   disableReverseLookup: true,
   size: 64 << 20,
   onData(stream, session, callback) {
-    simpleParser(stream, { skipTextToHtml: true })
+    simpleParser(stream)
       .then((mail) =>
         post(JSON.stringify({
           from: session.envelope.mailFrom && session.envelope.mailFrom.address,
