@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -267,12 +268,12 @@ func senderReply(r *pipeline.SenderReply) *ingest.Reply {
 	if r == nil {
 		return nil
 	}
+	if r.Code < 400 || r.Code > 599 || r.Code == 421 || !strings.HasPrefix(r.Status, fmt.Sprint(r.Code/100, ".")) || strings.Trim(r.Status, "0123456789.") != "" {
+		return replyUnanswered
+	}
 	reply := &ingest.Reply{Code: r.Code, Status: r.Status, Text: r.Text, Reason: reasonWaitDeferred}
 	if r.Code >= 500 {
 		reply.Reason = reasonWaitRefused
-	}
-	if r.Code < 400 || r.Code > 599 || r.Code == 421 || r.Status != "" && r.Status[:1] != fmt.Sprint(r.Code/100) {
-		return replyUnanswered
 	}
 	return reply
 }
