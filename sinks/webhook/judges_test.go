@@ -304,7 +304,7 @@ func TestDjangoAnymailReadsTheMails(t *testing.T) {
 		judgeFields(t, r, v, want)
 	}
 	t.Logf("%d requests, %d of them to be refused, %d whose mail the judge cannot read", len(rs), len(rs)-genuine, unread)
-	if unread > len(rs)/10 {
+	if unread > len(rs)/20 {
 		t.Error("too many of those")
 	}
 }
@@ -315,13 +315,18 @@ func anymailFields(r judged, v verdict) *mailFields {
 	want := &mailFields{Sender: "sender@example.org", Recipient: "in+42@example.com"}
 	switch r.Format {
 	case webhook.FormatMailgunMIME, webhook.FormatSendGridRaw, webhook.FormatMandrill:
-		if v.Reference == nil { // not UTF-8, or of a charset that it does not know
-			return nil
-		}
-		want.Subject, want.Text, want.HTML, want.Files = v.Reference.Subject, v.Reference.Text, v.Reference.HTML, sorted(v.Reference.Files)
 		if r.Format == webhook.FormatMandrill {
 			want.Sender = "" // the format does not say
 		}
+		switch {
+		case v.Status != http.StatusOK: // a charset that it does not know
+			return nil
+		case v.Reference == nil: // not UTF-8: what it makes of the text is its own
+			got := v.Fields.orEmpty()
+			want.Subject, want.Text, want.HTML, want.Files = got.Subject, got.Text, got.HTML, sorted(got.Files)
+			return want
+		}
+		want.Subject, want.Text, want.HTML, want.Files = v.Reference.Subject, v.Reference.Text, v.Reference.HTML, sorted(v.Reference.Files)
 		return want
 	case webhook.FormatPostmark: // an address without a domain, or no author at all, is an error there
 		for _, a := range slices.Concat(c.From, c.To, c.Cc) {
@@ -566,7 +571,7 @@ func expressJudge(t *testing.T) string {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline", "--prefix", dir,
-		"express@4.21.2", "multer@2.0.2", "standardwebhooks@1.0.0")
+		"express@4.21.2", "multer@2.0.2", "standardwebhooks@1.0.0", "svix@1.44.0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("npm: %v\n%s", err, out)
 	}
@@ -577,7 +582,8 @@ func expressJudge(t *testing.T) string {
 // signatures, and refuses what is not genuine.
 func TestRotationIsVerifiedByThePublicLibraries(t *testing.T) {
 	t.Parallel()
-	ds := mails(t)[:5]
+	all := mails(t)
+	ds := all
 	during := webhook.Options{
 		Format: webhook.FormatMXHook, Secrets: []string{newSecret}, OldSecrets: []webhook.OldSecret{{Secret: oldSecret, Until: time.Now().Add(time.Hour)}},
 	}
@@ -594,6 +600,7 @@ func TestRotationIsVerifiedByThePublicLibraries(t *testing.T) {
 	}
 	add(during, newSecret, true)
 	add(during, oldSecret, true)
+	ds = all[:5]
 	add(after, newSecret, true)
 	add(after, oldSecret, false)
 	add(late, newSecret, false)
@@ -606,7 +613,7 @@ func TestRotationIsVerifiedByThePublicLibraries(t *testing.T) {
 		"Go": ask(t, rs, ".", goJudge(t)), "JavaScript": ask(t, rs, express, "node", "express_judge.mjs"),
 	} {
 		for i, v := range vs {
-			if (v.Status == http.StatusOK) != want[i] {
+			if refused := v.Status == http.StatusBadRequest || v.Status == http.StatusUnauthorized; v.Status != http.StatusOK && !refused || refused == want[i] {
 				t.Errorf("%s, request %d: %d %s, want genuine %v", judge, i, v.Status, v.Why, want[i])
 			}
 		}

@@ -1,4 +1,4 @@
-// Gives requests to an Express program with multer (busboy), and webhooks to the public Standard Webhooks library, and prints
+// Gives requests to an Express program with multer (busboy), and webhooks to the libraries of Standard Webhooks and Svix, and prints
 // what they make of them; lines as for anymail_judge.py.
 import { createHash } from "node:crypto";
 import http from "node:http";
@@ -6,6 +6,7 @@ import readline from "node:readline";
 import express from "express";
 import multer from "multer";
 import { Webhook } from "standardwebhooks";
+import { Webhook as Svix } from "svix";
 
 const app = express();
 const sha256 = (b) => createHash("sha256").update(b).digest("hex");
@@ -16,12 +17,16 @@ app.post("/form", express.urlencoded({ extended: true, limit: "100mb", parameter
     res.json({ params, files: (req.files || []).map((f) => [f.originalname, sha256(f.buffer)]) });
   });
 app.post("/signed", express.raw({ type: "*/*", limit: "100mb" }), (req, res) => {
-  try {
-    new Webhook(req.get("x-secret")).verify(req.body.toString("utf8"), req.headers);
-    res.json({});
-  } catch (e) {
-    res.status(401).json({ why: String(e) });
-  }
+  const why = [Webhook, Svix].map((library) => {
+    try {
+      new library(req.get("x-secret")).verify(req.body.toString("utf8"), req.headers);
+      return "";
+    } catch (e) {
+      return String(e);
+    }
+  });
+  const refused = why.filter((w) => w !== "").length;
+  res.status(refused === 0 ? 200 : refused === why.length ? 401 : 500).json({ why: why.join("; ") });
 });
 app.use((err, req, res, next) => res.status(500).json({ why: String(err) }));
 

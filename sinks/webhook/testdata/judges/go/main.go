@@ -18,9 +18,11 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/mailgun/mailgun-go/v4"
 	"github.com/mrz1836/postmark"
+	"github.com/resend/resend-go/v3"
 	"github.com/sendgrid/sendgrid-go/helpers/eventwebhook"
 	"github.com/sendgrid/sendgrid-go/helpers/inbound"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	svix "github.com/svix/svix-webhooks/go"
 )
 
 type request struct {
@@ -63,6 +65,9 @@ func main() {
 		a.ID = r.ID
 		if a.Fields, err = judge(r); err != nil {
 			a.Status, a.Why = 400, err.Error()
+			if errors.Is(err, errDisagree) {
+				a.Status = 500
+			}
 		}
 		if err := out.Encode(a); err != nil {
 			panic(err)
@@ -82,11 +87,7 @@ func judge(r request) (f *fields, err error) {
 	}
 	switch r.Format {
 	case "mxhook":
-		w, err := standardwebhooks.NewWebhook(r.Key)
-		if err != nil {
-			return nil, err
-		}
-		return nil, w.Verify(r.Body, req.Header)
+		return nil, signature(r, req.Header)
 	case "cloudevents":
 		return cloudEventFields(req, r)
 	case "mailgun":
@@ -97,6 +98,31 @@ func judge(r request) (f *fields, err error) {
 		return postmarkFields(r.Body)
 	}
 	return nil, errors.New("no judge")
+}
+
+// errDisagree says that the libraries do not say the same of a signature.
+var errDisagree = errors.New("the libraries disagree")
+
+// signature has it verified by all libraries for Standard Webhooks.
+func signature(r request, h http.Header) error {
+	w, err := standardwebhooks.NewWebhook(r.Key)
+	if err != nil {
+		return err
+	}
+	s, err := svix.NewWebhook(r.Key)
+	if err != nil {
+		return err
+	}
+	first := w.Verify(r.Body, h)
+	second := s.Verify(r.Body, h)
+	third := resend.NewClient("key").Webhooks.Verify(&resend.VerifyWebhookOptions{
+		Payload: string(r.Body), WebhookSecret: r.Key,
+		Headers: resend.WebhookHeaders{Id: h.Get("webhook-id"), Timestamp: h.Get("webhook-timestamp"), Signature: h.Get("webhook-signature")},
+	})
+	if (first == nil) != (second == nil) || (first == nil) != (third == nil) {
+		return fmt.Errorf("%w: standard-webhooks: %v; svix: %v; resend: %v", errDisagree, first, second, third)
+	}
+	return first
 }
 
 func cloudEventFields(req *http.Request, r request) (*fields, error) {
