@@ -140,7 +140,7 @@ func TestReplayPagesAndMovesWhatWaitsForASinkThatIsGone(t *testing.T) {
 	t.Parallel()
 	onBackends(t, func(t *testing.T, open opener) {
 		const n, perPage = 50, 40
-		q := mustOpen(t, open, func(c *Config) { c.replayPage = perPage })
+		q := mustOpen(t, open, func(c *Config) { c.replayPage, c.replayFor = perPage, time.Minute })
 		m := taken(t, q, []byte("hello"))
 		var ds []pipeline.Deferred
 		for i := range n {
