@@ -8,7 +8,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// beats tells the server of messages that are being worked on, so that they are not handed out a second time.
+// beats tells the server of messages that are being worked on, so that they are not handed out a second time. The
+// zero value is ready.
 type beats struct {
 	mu   sync.Mutex
 	msgs map[jetstream.Msg]struct{}
@@ -17,6 +18,9 @@ type beats struct {
 func (b *beats) add(m jetstream.Msg) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.msgs == nil {
+		b.msgs = map[jetstream.Msg]struct{}{}
+	}
 	b.msgs[m] = struct{}{}
 }
 

@@ -100,13 +100,8 @@ func (c *crew) leave(atAnyRate bool) bool {
 	return true
 }
 
-// drain handles, after ctx has ended, what has found no worker, until over is closed.
-func (c *crew) drain(ctx context.Context, over <-chan struct{}) {
-	select {
-	case <-ctx.Done():
-	case <-over:
-		return
-	}
+// drain handles what has found no worker when ctx has ended, until over is closed.
+func (c *crew) drain(over <-chan struct{}) {
 	for {
 		select {
 		case h := <-c.queue:

@@ -81,7 +81,10 @@ type Queue struct {
 	calls  sync.WaitGroup // of Process, Deliver, Commit: Close waits for them
 	ending context.Context
 	end    context.CancelFunc
-	tasks  sync.WaitGroup // our own goroutines
+	// beats goes on until those calls have returned.
+	beats    beats
+	endBeats context.CancelFunc
+	tasks    sync.WaitGroup // our own goroutines
 }
 
 // Open opens the queue: it starts the embedded server in Dir, or connects to the external one, and returns when
@@ -111,6 +114,9 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		}
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
+	beating, endBeats := context.WithCancel(context.Background())
+	q.endBeats = endBeats
+	q.tasks.Go(func() { q.beats.run(beating, q.cfg.ackWait/3) })
 	q.tasks.Go(q.watch)
 	q.tasks.Go(q.board.watch)
 	if !q.cfg.idle {
@@ -187,6 +193,7 @@ func (q *Queue) Close(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		q.calls.Wait()
+		q.endBeats()
 		q.board.part()
 		q.tasks.Wait()
 	}()

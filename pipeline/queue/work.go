@@ -56,16 +56,10 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, ready func(co
 
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	beating, rest := context.WithCancel(context.Background())
-	beats := beats{msgs: map[jetstream.Msg]struct{}{}}
-	var helpers sync.WaitGroup
-	helpers.Go(func() { beats.run(beating, q.cfg.ackWait/3) })
-	defer helpers.Wait()
-	defer rest()
 	crew := newCrew(n, len(sources), func(h held) {
-		defer beats.remove(h.msg)
+		defer q.beats.remove(h.msg)
 		if ctx.Err() != nil {
-			beats.remove(h.msg)
+			q.beats.remove(h.msg)
 			h.msg.Nak() //nolint:errcheck // it comes back after ack_wait otherwise
 			return
 		}
@@ -73,7 +67,7 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, ready func(co
 	})
 	// A message is kept alive from its arrival on, also while it waits for a worker.
 	accept := func(l *link, m jetstream.Msg, started *sync.WaitGroup) {
-		beats.add(m)
+		q.beats.add(m)
 		crew.take(ctx, held{l, m, started})
 	}
 	var open atomic.Int64 // sources that are fetched from
@@ -103,10 +97,14 @@ func (q *Queue) work(ctx context.Context, n int, sources []source, ready func(co
 			}, batch, accept)
 		})
 	}
-	over := make(chan struct{})
-	helpers.Go(func() { crew.drain(ctx, over) })
-	pulls.Wait()
+	over, drained := make(chan struct{}), make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(drained)
+		crew.drain(over)
+	})
+	pulls.Wait() // they end with ctx
 	close(over)
+	<-drained
 	defer time.AfterFunc(q.cfg.drainFor, stop).Stop()
 	crew.wg.Wait()
 	return nil
