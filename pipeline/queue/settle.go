@@ -95,7 +95,7 @@ func (s *mailSettlement) quarantine(ctx context.Context, q *Queue, err error) {
 }
 
 // ack acknowledges. That reaches the disk within some 100 ms, whether or not the server's answer is waited for; a crash in
-// between repeats the message. So only an external server is asked for an answer, which may have to be told again of.
+// between repeats the message. So only an external server is waited for: it may have lost its leader meanwhile, and then the log says so.
 func (s *mailSettlement) ack(q *Queue, outcome string) {
 	if q.cfg.URL == "" {
 		q.acked.note(s.meta.Stream, s.msg.Reply())
