@@ -172,6 +172,9 @@ func (b *bench) report(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(b.json), 0o755); err != nil {
+		return err
+	}
 	return os.WriteFile(b.json, append(octets, '\n'), 0o644)
 }
 

@@ -156,12 +156,12 @@ func (b *bench) drainWith(ctx context.Context, n *nats, cores []string) (float64
 	}
 	used := make([]time.Duration, len(pids))
 	for i, pid := range pids {
-		used[i] = proc.CPU(pid)
+		used[i] = proc.Own(pid)
 	}
 	began, from := time.Now(), b.delivered(name)
 	time.Sleep(b.length)
 	took, done := time.Since(began), b.delivered(name)-from
-	share := func(i int) float64 { return (proc.CPU(pids[i]) - used[i]).Seconds() / took.Seconds() }
+	share := func(i int) float64 { return (proc.Own(pids[i]) - used[i]).Seconds() / took.Seconds() }
 	workerShare := 0.
 	for i := 2; i < len(pids); i++ {
 		workerShare += share(i)

@@ -76,6 +76,12 @@ func CPU(roots ...int) (sum time.Duration) {
 	return sum
 }
 
+// Own is the processor time of one process, without any other.
+func Own(pid int) time.Duration {
+	s, _ := read(pid)
+	return s.cpu
+}
+
 // Memory is what the trees hold in memory now: their proportional shares (PSS), so that what several processes have in
 // common counts once; and of that the part that is not mapped from files.
 func Memory(roots ...int) (pss, anon int64) {
