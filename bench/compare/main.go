@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"mxhook/bench/accept"
@@ -52,7 +53,7 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 200, "mails in a second of the measurement of times")
 	flag.DurationVar(&o.length, "for", 6*time.Second, "how long each is measured in a round, about")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)

@@ -76,7 +76,6 @@ func table(p *profile.Profile, value int, cpu float64) string {
 		names = append(names, s.name)
 	}
 	names = append(names, queueOther, elsewhere)
-	names = slices.DeleteFunc(names, func(n string) bool { return sums[n] == 0 })
 	var w strings.Builder
 	w.WriteString("| stage | share |")
 	if cpu > 0 {

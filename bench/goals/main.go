@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"mxhook/bench/accept"
@@ -43,7 +44,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of what is compared")
 	flag.DurationVar(&o.length, "for", 6*time.Second, "how long each is measured in a round, about")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "goals:", err)

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"mxhook/bench/endpoint"
@@ -67,7 +68,7 @@ func main() {
 	}
 	flag.DurationVar(&o.profileFor, "profile-for", 15*time.Second, "how long a profile is taken; a trace two seconds at the most")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "run:", err)
