@@ -14,6 +14,7 @@ type shared struct {
 
 	mu      sync.Mutex
 	current *client
+	closed  bool // attempts that begin now have a client each, closed when they end
 }
 
 // client is one client, and how many attempts use it.
@@ -28,16 +29,20 @@ type client struct {
 func (s *shared) acquire() (*client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == nil {
+	c := s.current
+	if c == nil {
 		t := &trouble{}
-		c, err := kgo.NewClient(append(append([]kgo.Opt(nil), s.opts...), kgo.WithHooks(t))...)
+		made, err := kgo.NewClient(append(append([]kgo.Opt(nil), s.opts...), kgo.WithHooks(t))...)
 		if err != nil {
 			return nil, err
 		}
-		s.current = &client{Client: c, trouble: t}
+		c = &client{Client: made, trouble: t, dropped: s.closed}
+		if !s.closed {
+			s.current = c
+		}
 	}
-	s.current.users++
-	return s.current, nil
+	c.users++
+	return c, nil
 }
 
 // release gives back what acquire gave.
@@ -51,11 +56,11 @@ func (s *shared) release(c *client) {
 	}
 }
 
-// drop closes the client when the last attempt that uses it has ended.
-func (s *shared) drop() {
+// close closes the client when the last attempt that uses it has ended.
+func (s *shared) close() {
 	s.mu.Lock()
 	c := s.current
-	s.current = nil
+	s.current, s.closed = nil, true
 	idle := false
 	if c != nil {
 		c.dropped = true

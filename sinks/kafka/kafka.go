@@ -69,9 +69,10 @@ func (k *Kafka) Templates() []pipeline.TemplateOption {
 	return append([]pipeline.TemplateOption{{Option: "topic", Template: k.topic}, {Option: "key", Template: k.key}}, k.composer.Templates()...)
 }
 
-// Close closes the connections, after the attempts under way.
+// Close closes the connections, after the attempts under way. One that begins afterwards all the same, because its message
+// was routed before, has a connection of its own.
 func (k *Kafka) Close() error {
-	k.client.drop()
+	k.client.close()
 	return nil
 }
 

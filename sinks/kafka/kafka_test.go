@@ -417,6 +417,21 @@ func TestCloseWaitsForNoAttemptAndDisturbsNone(t *testing.T) {
 	wg.Wait()
 }
 
+func TestNothingIsLeftOfAttemptsThatBeginAfterClose(t *testing.T) {
+	broker := counterpart.StartKafka(t, "-topics", "mail:1")
+	before := goleak.IgnoreCurrent()
+	k := newSink(t, broker, Options{})
+	for i := range 3 {
+		if _, err := k.Deliver(t.Context(), sinktest.Delivery(fmt.Sprintf("01KAK5ZV3QW8E6T4Y2N0LATE%02d", i))); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			k.Close()
+		}
+	}
+	goleak.VerifyNone(t, before)
+}
+
 func TestMistakesAreTold(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

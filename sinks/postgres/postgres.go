@@ -62,6 +62,8 @@ type Postgres struct {
 	mu        sync.Mutex
 	pool      *pgxpool.Pool // guarded by mu; nil until the first attempt
 	ready     bool          // guarded by mu: the tables are there
+	users     int           // guarded by mu: attempts under way
+	closed    bool          // guarded by mu
 }
 
 type octets struct{ raw, attachments bool }
@@ -161,16 +163,40 @@ func (o Options) config() (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// Close closes the connections. Attempts under way end first.
+// Close closes the connections; those of attempts under way, and of ones that begin afterwards all the same, when the last
+// of them has ended.
 func (p *Postgres) Close() error {
 	p.mu.Lock()
-	pool := p.pool
-	p.pool, p.ready = nil, false
+	p.closed = true
+	p.mu.Unlock()
+	p.closeUnused()
+	return nil
+}
+
+// enter begins an attempt, leave ends it.
+func (p *Postgres) enter() {
+	p.mu.Lock()
+	p.users++
+	p.mu.Unlock()
+}
+
+func (p *Postgres) leave() {
+	p.mu.Lock()
+	p.users--
+	p.mu.Unlock()
+	p.closeUnused()
+}
+
+func (p *Postgres) closeUnused() {
+	p.mu.Lock()
+	var pool *pgxpool.Pool
+	if p.closed && p.users == 0 {
+		pool, p.pool, p.ready = p.pool, nil, false
+	}
 	p.mu.Unlock()
 	if pool != nil {
 		pool.Close()
 	}
-	return nil
 }
 
 // Deliver implements pipeline.Sink. When it returns nil the server has committed.
@@ -182,6 +208,8 @@ func (p *Postgres) Deliver(ctx context.Context, d *pipeline.Delivery) (pipeline.
 	if err != nil {
 		return pipeline.Response{}, pipeline.Permanent(err)
 	}
+	p.enter()
+	defer p.leave()
 	pool, err := p.prepared(ctx)
 	if err != nil {
 		return pipeline.Response{}, p.judge(ctx, err)

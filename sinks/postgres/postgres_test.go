@@ -299,6 +299,21 @@ func TestAKilledServerAndAWrongPasswordAreTransient(t *testing.T) {
 	}
 }
 
+func TestNothingIsLeftOfAttemptsThatBeginAfterClose(t *testing.T) {
+	db := counterpart.StartPostgres(t)
+	before := goleak.IgnoreCurrent()
+	p := open(t, db, Options{})
+	for i := range 3 {
+		if _, err := p.Deliver(t.Context(), sinktest.Samples()[0].Delivery); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			p.Close()
+		}
+	}
+	goleak.VerifyNone(t, before)
+}
+
 func TestAServerWithoutACertificateIsRefusedUnlessTheURLSaysOtherwise(t *testing.T) {
 	db := counterpart.StartPostgres(t)
 	p, err := New(Options{URL: db.URL, Password: db.Password, Encode: encode})
