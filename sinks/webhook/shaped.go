@@ -111,7 +111,7 @@ func (s *shaped) run(ctx context.Context, d *pipeline.Delivery) (b *body, err er
 	result, work, err := s.program.Run(ctx, input.Bytes())
 	s.metrics.shaped(s.sink, work, err, ctx.Err() != nil)
 	if err != nil {
-		return nil, err
+		return nil, &redactedError{clean(err.Error()), err} // it may quote the mail
 	}
 	out, err := s.encode(result)
 	if err != nil {

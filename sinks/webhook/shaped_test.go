@@ -242,7 +242,7 @@ func checkSlack(t *testing.T, i int, body []byte) {
 			t.Errorf("slack, mail %d: a block %q", i, b.Type)
 		}
 		for _, text := range texts {
-			if n := units(text.Text); n == 0 || n > limit || text.Type != "plain_text" {
+			if n := units(text.Text); strings.TrimSpace(text.Text) == "" || n > limit || text.Type != "plain_text" {
 				t.Errorf("slack, mail %d: %s of %d", i, b.Type, n)
 			}
 		}
@@ -328,6 +328,10 @@ func TestPreviewShowsTheResult(t *testing.T) {
 	got, err := shapedSink(t, Options{Shape: `"\(subject) \(.data.message.attachments[0].content)"`, ShapeType: "text/plain"}).Preview(t.Context(), d)
 	if want := "a \uFFFD[2Jb (6 octets in base64)"; err != nil || got != want {
 		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+	_, err = shapedSink(t, Options{Shape: `error(subject)`}).Preview(t.Context(), d)
+	if err == nil || !strings.Contains(err.Error(), "a \uFFFD[2Jb") {
+		t.Errorf("%q, want it without control characters", err)
 	}
 	if got, err := shapedSink(t, Options{Secrets: []string{testSecret}}).Preview(t.Context(), d); got != "" || err != nil {
 		t.Errorf("without a shape: %q, %v", got, err)

@@ -56,9 +56,9 @@ def address: if .name then "\(.name) <\(.address)>" else .address end;
 def author:
   ([.data.message.from[]? | address] | if . == [] then "(nobody)" else join(", ") end)
   + (if .data.auth.sender.verified then "" else " (not verified)" end);
-def subject: .data.message.subject // "(no subject)";
+def subject: .data.message.subject | if . == null or trim == "" then "(no subject)" else . end;
 # The new text of a mail, as short as it can be had: without the quote where the sink has reply: true.
-def body: [.data.message.reply.text, .data.message.text, "(no text)"] | map(select(. != null and . != "")) | first;
+def body: [.data.message.reply.text, .data.message.text, "(no text)"] | map(select(. != null and trim != "")) | first;
 def recipients: [.data.envelope.recipients[].address] | join(", ");
 def files: [.data.message.attachments[]? | .filename] | if . == [] then "" else "Attachments: " + join(", ") end;
 
