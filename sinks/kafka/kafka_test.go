@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,9 @@ func payload(d *pipeline.Delivery, linked bool) (int64, func() io.Reader, error)
 
 func newSink(t testing.TB, broker *counterpart.Kafka, o Options) *Kafka {
 	t.Helper()
-	o.Brokers, o.ClearText = []string{broker.Address}, o.CA == ""
+	if o.ClearText = o.CA == ""; o.Brokers == nil {
+		o.Brokers = []string{broker.Address}
+	}
 	if o.Topic == "" {
 		o.Topic = "mail"
 	}
@@ -262,6 +265,27 @@ func TestWhatIsTooLargeGoesOutWithLinks(t *testing.T) {
 	}
 }
 
+// clearText is a server that answers everything with what is no TLS.
+func clearText(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("this is no TLS\n"))
+			c.Close()
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l.Addr().String()
+}
+
 func TestFailuresSayWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	pems := counterpart.Certificates(t, dir)
@@ -289,6 +313,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		"other mechanism":  {with(func(o *Options) { o.Mechanism = Plain }), "correct sasl"},
 		"clear text":       {with(func(o *Options) { o.CA = "" }), "tls.enabled"},
 		"stranger's name":  {with(func(o *Options) { o.CA = counterpart.Certificates(t, t.TempDir()).CA }), "certificate"},
+		"no TLS there":     {with(func(o *Options) { o.Brokers = []string{clearText(t)} }), "has it TLS on that port?"},
 		"internal address": {with(func(o *Options) { o.Control = webhook.DialControl(nil) }), "internal address"},
 	} {
 		t.Run(name, func(t *testing.T) {

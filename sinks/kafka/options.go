@@ -200,7 +200,7 @@ func dialer(control func(string, string, syscall.RawConn) error, secured *tls.Co
 		t := tls.Client(c, config)
 		if err := t.HandshakeContext(ctx); err != nil {
 			c.Close()
-			return nil, err
+			return nil, fmt.Errorf("TLS with %s (has it TLS on that port?): %w", address, err)
 		}
 		return t, nil
 	}

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -26,6 +27,8 @@ type dialer struct {
 	mu  sync.Mutex
 	tcp net.Conn
 	cut bool
+	// failed is why the last connection was not made: the client itself does not say when it was refused.
+	failed error
 	// refused is what the server says of an operation that this user may not do. It comes instead of an answer.
 	refused error
 }
@@ -33,11 +36,12 @@ type dialer struct {
 // Dial implements nats.CustomDialer. Servers are tried in turn; the last connection is the one that is used.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	c, err := d.net.DialContext(d.ctx, network, address)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed = err
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.cut {
 		c.Close()
 		return nil, d.ctx.Err()
@@ -84,6 +88,9 @@ func connect(ctx context.Context, o nats.Options, with *net.Dialer) (*conn, erro
 			nc.Close()
 		}
 		return nil, ctx.Err()
+	}
+	if errors.Is(err, nats.ErrNoServers) {
+		err = cmp.Or(d.failed, err) // nobody dials any more
 	}
 	if err != nil {
 		return nil, err

@@ -178,6 +178,9 @@ func (n *NATS) publish(ctx context.Context, c *conn, m *nats.Msg) (pipeline.Resp
 	return pipeline.Response{Status: "stored", Detail: detail}, nil
 }
 
+// wrongStream is what JetStream says when the stream that takes the subject is not the one that was expected.
+const wrongStream jetstream.ErrorCode = 10060
+
 // judge says what an error means. That a message is too large for its stream stays so. All else, wrong credentials and a
 // missing stream too, is cured at the server, and the deliveries wait until it is.
 func (n *NATS) judge(ctx context.Context, doing string, err error) error {
@@ -191,7 +194,14 @@ func (n *NATS) judge(ctx context.Context, doing string, err error) error {
 		if api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum {
 			return pipeline.Permanent(fmt.Errorf("%w; set max_payload to the stream's max_msg_size, and such mails go out with links", told))
 		}
+		if api.ErrorCode == wrongStream {
+			return fmt.Errorf("%w; correct stream or subject: the subject belongs to another stream than %s", told, n.stream)
+		}
 		return told
+	case errors.Is(err, nats.ErrAuthorization):
+		return n.told(doing, fmt.Errorf("%w; correct credentials, token, username and password, or nkey_seed", err))
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		return n.told(doing, fmt.Errorf("%w: the server has no TLS; set it up there, or write nats:// inside a network of your own", err))
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		return n.told(doing, errors.New("no stream takes the subject: add it to the subjects of a stream, or set mode: core when nothing has to keep the messages"))
 	case errors.Is(err, nats.ErrPermissionViolation):

@@ -39,7 +39,9 @@ func payload(d *pipeline.Delivery, linked bool) (int64, func() io.Reader, error)
 
 func newSink(t testing.TB, server *counterpart.NATS, o Options) *NATS {
 	t.Helper()
-	o.URL = "nats://" + server.Address
+	if o.URL == "" {
+		o.URL = "nats://" + server.Address
+	}
 	if o.Subject == "" {
 		o.Subject = "mail.{domain}"
 	}
@@ -310,12 +312,14 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		want      string
 	}{
 		"no stream":       {with(func(o *Options) { o.Subject = "elsewhere" }), nil, false, "publish to elsewhere: no stream takes the subject: add it"},
-		"another stream":  {with(func(o *Options) { o.Stream = "FULL" }), nil, false, "the server said 400 (10060)"},
+		"another stream":  {with(func(o *Options) { o.Stream = "FULL" }), nil, false, "the server said 400 (10060): expected stream does not match; correct stream or subject"},
 		"a full stream":   {with(func(o *Options) { o.Subject = "full" }), nil, false, "the server said 503 (10077)"},
 		"too large":       {all, large, true, "max_msg_size"},
-		"wrong password":  {Options{Username: "all", Password: "wrong-" + password}, nil, false, "connect to the server: nats: Authorization Violation"},
+		"wrong password":  {Options{Username: "all", Password: "wrong-" + password}, nil, false, "connect to the server: nats: Authorization Violation; correct credentials"},
 		"no permission":   {Options{Username: "mx", Password: password, Subject: "forbidden", Mode: Core}, nil, false, `Permissions Violation for Publish to "forbidden"`},
 		"no permission 2": {Options{Username: "mx", Password: password, Subject: "forbidden"}, nil, false, `Permissions Violation for Publish to "forbidden"`},
+		"no TLS":          {with(func(o *Options) { o.URL = "tls://" + server.Address }), nil, false, "the server has no TLS; set it up there"},
+		"nobody there":    {with(func(o *Options) { o.URL = "nats://127.0.0.1:1" }), nil, false, "connection refused"},
 		"guarded":         {with(func(o *Options) { o.Control = webhook.DialControl(nil) }), nil, false, "internal address"},
 	} {
 		t.Run(name, func(t *testing.T) {
