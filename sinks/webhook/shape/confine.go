@@ -45,6 +45,9 @@ func (c *confiner) define(def *gojq.FuncDef) {
 	c.scope.functions = append(c.scope.functions, signature(def.Name, len(def.Args)))
 	outer := len(c.scope.functions)
 	for _, arg := range def.Args {
+		if strings.HasPrefix(strings.TrimPrefix(arg, "$"), "_") { // it could stand for what charges the meter
+			c.refuse(arg, "names of arguments do not begin with _: %s", arg)
+		}
 		c.scope.functions = append(c.scope.functions, signature(strings.TrimPrefix(arg, "$"), 0))
 	}
 	c.query(def.Body)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"regexp"
-	"regexp/syntax"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -305,94 +303,4 @@ func (m *meter) contains(v, x any) any {
 		return err
 	}
 	return strings.Contains(s[0], s[1])
-}
-
-// maxPattern bounds a regular expression, maxMatches what it finds.
-const (
-	maxPattern = 1 << 10
-	maxMatches = 10_000
-)
-
-// pattern charges the work of matching: it is in proportion to the text and to the compiled expression.
-func (m *meter) pattern(v, re, flags any) (text string, r *regexp.Regexp, all bool, err error) {
-	if flags == nil {
-		flags = ""
-	}
-	s, err := m.texts(v, re, flags)
-	if err != nil {
-		return "", nil, false, err
-	}
-	if len(s[1]) > maxPattern {
-		return "", nil, false, fmt.Errorf("the regular expression is longer than %d octets", maxPattern)
-	}
-	if strings.Trim(s[2], "gims") != "" {
-		return "", nil, false, fmt.Errorf("flags of regular expressions are g, i, m and s, not %q", s[2])
-	}
-	expr := s[1]
-	if on := strings.ReplaceAll(strings.ReplaceAll(s[2], "g", ""), "m", "s"); on != "" {
-		expr = "(?" + on + ")" + expr
-	}
-	parsed, err := syntax.Parse(expr, syntax.Perl)
-	if err != nil {
-		return "", nil, false, fmt.Errorf("the regular expression cannot be read: %w", err)
-	}
-	compiled, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return "", nil, false, fmt.Errorf("the regular expression cannot be read: %w", err)
-	}
-	n := int64(len(compiled.Inst))
-	if !m.charge(64*n + int64(len(s[0]))*(1+n/16)) {
-		return "", nil, false, m.err
-	}
-	if r, err = regexp.Compile(expr); err != nil {
-		return "", nil, false, fmt.Errorf("the regular expression cannot be read: %w", err)
-	}
-	return s[0], r, strings.Contains(s[2], "g"), nil
-}
-
-func (m *meter) isMatch(v, re, flags any) any {
-	text, r, _, err := m.pattern(v, re, flags)
-	if err != nil {
-		return err
-	}
-	return r.MatchString(text)
-}
-
-// matches lists what is found: {before, string, captures: {NAME: string}, list: [string]}, and at the end {before} with the
-// rest of the text.
-func (m *meter) matches(v, re, flags any) any {
-	text, r, all, err := m.pattern(v, re, flags)
-	if err != nil {
-		return err
-	}
-	limit := 1
-	if all {
-		limit = maxMatches + 1
-	}
-	found := r.FindAllStringSubmatchIndex(text, limit)
-	names := r.SubexpNames()
-	if len(found) > maxMatches {
-		return fmt.Errorf("the regular expression matches more than %d times", maxMatches)
-	}
-	if !m.fits(int64(len(found)+1) * int64(4*perMember+3*perElement*len(names))) {
-		return m.err
-	}
-	out := make([]any, 0, len(found)+1)
-	at := 0
-	for _, at2 := range found {
-		captures, list := map[string]any{}, []any{}
-		for i := 1; i < len(names); i++ {
-			var s any
-			if at2[2*i] >= 0 {
-				s = text[at2[2*i]:at2[2*i+1]]
-			}
-			list = append(list, s)
-			if names[i] != "" {
-				captures[names[i]] = s
-			}
-		}
-		out = append(out, map[string]any{"before": text[at:at2[0]], "string": text[at2[0]:at2[1]], "captures": captures, "list": list})
-		at = at2[1]
-	}
-	return append(out, map[string]any{"before": text[at:]})
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/itchyny/gojq"
 )
 
-// Bounds of a run. A program that meets one fails on that mail. Together they keep a run below about 150 MB and half a
-// second of CPU, whatever the program is; what is customary takes a thousandth of that.
+// Bounds of a run. A program that meets one fails on that mail. Together they keep a run below about 200 MB and two
+// seconds of CPU, whatever the program is; what is customary takes a thousandth of that.
 const (
 	// MaxText bounds a program, MaxInput the JSON that it gets, and MaxValue a value that it makes or hands to a
 	// function, its result among them, in octets.
