@@ -135,7 +135,7 @@ func (a *Attempts) tryNow(ctx context.Context, plan *Plan, d *Delivery) error {
 
 // done reports whether a delivery has succeeded in this process: what comes then is a copy that was left of it.
 func (a *Attempts) done(d *Delivery) bool {
-	if !a.succeeded.has(d.ID) {
+	if !a.succeeded.has(d) {
 		return false
 	}
 	a.log.Info("delivery not attempted again: it has succeeded", "message", d.Message.Envelope.ID, "delivery", d.ID, "sink", d.Sink)
@@ -196,7 +196,7 @@ func (a *Attempts) conclude(out Outlet, d *Delivery, r attempt) error {
 	verdict := a.judge(out, d, r.resp, r.err, r.start, r.took)
 	a.report(d, r.resp, r.err, verdict, r.took)
 	if r.err == nil {
-		a.succeeded.add(d.ID)
+		a.succeeded.add(d)
 		a.keep(&KeptDelivery{Delivery: d, State: StateDelivered, Status: r.resp.Status, Took: r.took})
 	} else {
 		d.Attempt++

@@ -9,7 +9,8 @@ import (
 const maxSucceeded = 1 << 16
 
 // succeeded remembers the newest deliveries that succeeded in this process. A crash, or an answer of the queue that got
-// lost, leaves copies of some that wait, under the same id: they need no attempt any more. It knows an id by half of its
+// lost, leaves copies of some that wait, under the same id: they need no attempt any more. A delivery under that id that is
+// for others, as rules made it that were reloaded in between, does. It knows id and recipients by half of their
 // SHA-256, of which no two are the same by accident. The zero value is ready; safe for concurrent use.
 type succeeded struct {
 	mu    sync.Mutex
@@ -18,15 +19,16 @@ type succeeded struct {
 	next  int // the oldest of order, once that is full
 }
 
-func (s *succeeded) has(id string) bool {
+func (s *succeeded) has(d *Delivery) bool {
+	h := markOf(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.known[idHash(id)]
+	_, ok := s.known[h]
 	return ok
 }
 
-func (s *succeeded) add(id string) {
-	h := idHash(id)
+func (s *succeeded) add(d *Delivery) {
+	h := markOf(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.known[h]; ok {
@@ -45,7 +47,13 @@ func (s *succeeded) add(id string) {
 	s.next = (s.next + 1) % maxSucceeded
 }
 
-func idHash(id string) [16]byte {
-	sum := sha256.Sum256([]byte(id))
-	return [16]byte(sum[:16])
+func markOf(d *Delivery) (mark [16]byte) {
+	h := sha256.New()
+	h.Write([]byte(d.ID))
+	for _, r := range d.Recipients {
+		h.Write([]byte{0})
+		h.Write([]byte(r.Address))
+	}
+	copy(mark[:], h.Sum(nil))
+	return mark
 }

@@ -12,11 +12,11 @@ func TestSucceededRemembersTheNewest(t *testing.T) {
 	t.Parallel()
 	var s succeeded
 	for i := range maxSucceeded + 10 {
-		s.add(fmt.Sprint(i))
-		s.add(fmt.Sprint(i))
+		s.add(&Delivery{ID: fmt.Sprint(i)})
+		s.add(&Delivery{ID: fmt.Sprint(i)})
 	}
 	for i, want := range map[int]bool{0: false, 9: false, 10: true, maxSucceeded: true, maxSucceeded + 9: true, maxSucceeded + 10: false} {
-		if got := s.has(fmt.Sprint(i)); got != want {
+		if got := s.has(&Delivery{ID: fmt.Sprint(i)}); got != want {
 			t.Errorf("%d: %v", i, got)
 		}
 	}
@@ -50,6 +50,24 @@ func TestACopyOfWhatSucceededIsNotAttempted(t *testing.T) {
 		}
 		if len(f.attempts) != 2 {
 			t.Errorf("%d attempts, want a failure and a success", len(f.attempts))
+		}
+	})
+}
+
+// A message that is processed again after a reload may have more recipients under an id that has succeeded.
+func TestADeliveryForMoreRecipientsIsAttempted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fleet{board: newLocalBoard()}
+		v := f.worker(Outlet{Concurrency: 2, Schedule: DefaultSchedule()}, 0, 1)
+		for _, to := range []string{"a@example.com", "b@example.com", "a@example.com"} {
+			d := delivery(1)
+			d.Recipients = []Recipient{{Address: to}}
+			if err := v.attempts.tryNow(t.Context(), v.attempts.plan(), d); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(f.attempts) != 2 {
+			t.Errorf("%d attempts, want one for each recipient", len(f.attempts))
 		}
 	})
 }
