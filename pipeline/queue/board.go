@@ -46,6 +46,8 @@ type Board struct {
 	beaten  time.Time            // when we last did, and were heard
 	leave   func()
 	changed chan struct{}
+	made    time.Time // when the bucket was, whose revisions these are
+	again   func()    // watches the bucket from the start
 }
 
 // entry is the value of a key, and its revision; the zero value is that of a key that was removed.
@@ -66,15 +68,19 @@ func newBoard(q *Queue) *Board {
 func (q *Queue) Board() *Board { return q.board }
 
 func (q *Queue) openState(ctx context.Context, l *link) error {
-	kv, err := l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: stateBucket, Description: "mxhook: sinks that are paused, circuit breakers, live workers",
-		History: 1, Storage: jetstream.FileStorage, Replicas: q.cfg.Replicas, MaxValueSize: 64 * kib, LimitMarkerTTL: time.Hour,
-	})
+	kv, err := l.js.CreateOrUpdateKeyValue(ctx, q.stateConfig())
 	if err != nil {
 		return fmt.Errorf("declare bucket %s: %w", stateBucket, err)
 	}
 	l.state = kv
 	return nil
+}
+
+func (q *Queue) stateConfig() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket: stateBucket, Description: "mxhook: sinks that are paused, circuit breakers, live workers",
+		History: 1, Storage: jetstream.FileStorage, Replicas: q.cfg.Replicas, MaxValueSize: 64 * kib, LimitMarkerTTL: time.Hour,
+	}
 }
 
 // Place implements pipeline.Board. With an embedded queue there is one worker.
@@ -254,9 +260,16 @@ func (b *Board) beat(ctx context.Context) {
 		return
 	}
 	before := time.Now()
-	if _, err := l.state.Put(ctx, keyWorker+b.id, nil); err != nil {
+	_, err = l.state.Put(ctx, keyWorker+b.id, nil)
+	if err != nil && b.restore(ctx, l) {
+		_, err = l.state.Put(ctx, keyWorker+b.id, nil)
+	}
+	if err != nil {
 		b.q.cfg.Log.Warn("tell the other workers that this one lives", "error", err)
 		return
+	}
+	if made, err := bucketMade(ctx, l); err == nil {
+		b.compare(made)
 	}
 	dead := b.heard(before)
 	for _, id := range dead {
@@ -335,6 +348,11 @@ func (b *Board) watchOn(l *link) error {
 	ctx, cancel := context.WithTimeout(b.q.ending, watchFor)
 	defer cancel()
 	defer context.AfterFunc(l.gone, cancel)()
+	made, err := bucketMade(ctx, l)
+	if err != nil {
+		return err
+	}
+	b.readAnew(made, cancel)
 	w, err := l.state.WatchAll(ctx)
 	if err != nil {
 		return err

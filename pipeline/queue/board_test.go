@@ -243,3 +243,63 @@ func TestWorkersThatWereWithoutTheQueueComeBack(t *testing.T) {
 		}
 	})
 }
+
+// TestABucketThatIsRemovedComesBack: somebody has removed what the workers share. Nothing that was paused goes on, and
+// breakers, pauses and deliveries can be written down again.
+func TestABucketThatIsRemovedComesBack(t *testing.T) {
+	t.Parallel()
+	srv := startExternal(t, t.TempDir(), -1)
+	open := func() *Queue {
+		return mustOpen(t, func(change ...func(*Config)) (*Queue, error) {
+			return openWith(t, append([]func(*Config){func(c *Config) { c.URL, c.Durability = srv.ClientURL(), DurabilityFsync }}, change...))
+		})
+	}
+	a, b := open(), open()
+	since := time.Now().UTC()
+	broken := pipeline.Breaker{Since: since, Probe: since.Add(time.Hour), Reason: "503"}
+	if _, err := a.Board().SetBreaker(t.Context(), "box", pipeline.Breaker{}, broken); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Board().PauseSink(t.Context(), "held", "by hand"); err != nil {
+		t.Fatal(err)
+	}
+	paused := func(q *Queue) bool { return q.Board().State("held").Pause.Reason == "by hand" }
+	eventually(t, "both know", func() bool { return paused(b) && b.Board().State("box").Breaker.Open() })
+	if err := a.noteSink(t.Context(), "box"); err != nil {
+		t.Fatal(err)
+	}
+	l, err := a.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.js.DeleteKeyValue(t.Context(), stateBucket); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []*Queue{a, b} { // as workers do every few seconds
+		q.Board().beat(t.Context())
+		if !paused(q) {
+			t.Error("the pause has ended")
+		}
+	}
+	eventually(t, "a new bucket with the pause", func() bool {
+		e, err := l.state.Get(t.Context(), keyPause+"held")
+		return err == nil && len(e.Value()) > 0
+	})
+	eventually(t, "the new bucket is watched", func() bool {
+		return a.Board().PauseSink(t.Context(), "other", "news") == nil && b.Board().State("other").Pause.Reason == "news"
+	})
+	if err := a.noteSink(t.Context(), "box"); err != nil {
+		t.Fatal(err)
+	}
+	if sinks, err := notedSinks(t.Context(), l); err != nil || len(sinks) != 1 {
+		t.Errorf("noted are %v, %v", sinks, err)
+	}
+	eventually(t, "the breaker can be closed", func() bool {
+		done, err := b.Board().SetBreaker(t.Context(), "box", b.Board().State("box").Breaker, pipeline.Breaker{})
+		return done && err == nil && !b.Board().State("box").Breaker.Open()
+	})
+	if err := b.Board().ResumeSink(t.Context(), "held"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the pause ends for both", func() bool { return !paused(a) && !paused(b) })
+}
