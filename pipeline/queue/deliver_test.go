@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,6 +129,28 @@ func TestRepeatedEnqueueIsOneDelivery(t *testing.T) {
 			t.Errorf("%d deliveries", n)
 		}
 	})
+}
+
+// Rules that are reloaded before a message is processed again may add recipients to a delivery.
+func TestEnqueueForMoreRecipientsIsNoRepeat(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, embedded(t, t.TempDir()))
+	d := sampleDelivery(taken(t, q, []byte("x")), "box")
+	more := *d
+	more.Recipients = append(slices.Clone(d.Recipients), pipeline.Recipient{Address: "bob@example.com", Local: "bob", Domain: "example.com"})
+	enqueue(t, q, pipeline.Deferred{Delivery: d})
+	enqueue(t, q, pipeline.Deferred{Delivery: &more})
+	var bob atomic.Bool
+	done := make(chan struct{})
+	deliver(t, q, "box", done, func(_ context.Context, d *pipeline.Delivery) error {
+		if len(d.Recipients) == 2 && !bob.Swap(true) {
+			close(done)
+		}
+		return nil
+	})
+	if !bob.Load() {
+		t.Error("a recipient got nothing")
+	}
 }
 
 func TestDeliveryThatCouldNotBeAttemptedComesBackAsItWas(t *testing.T) {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -20,20 +21,31 @@ const (
 	deadPartSize = 512 * kib
 )
 
-// Enqueue implements pipeline.Outbox. A delivery is known by its id and attempt: enqueued again within two minutes it
-// is dropped, later it may be delivered twice, under the same id. Message must be one that Process handed out.
+// Enqueue implements pipeline.Outbox. A delivery is known by its id, attempt and recipients: enqueued again within two minutes
+// it is dropped, later it may be delivered twice, under the same id. Message must be one that Process handed out.
 func (q *Queue) Enqueue(ctx context.Context, ds []pipeline.Deferred) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(enqueueAtOnce)
 	for _, d := range ds {
 		g.Go(func() error {
-			return q.defer1(ctx, d, fmt.Sprintf("%s#%d", token(d.Delivery.ID), d.Delivery.Attempt))
+			return q.defer1(ctx, d, fmt.Sprintf("%s#%d#%x", token(d.Delivery.ID), d.Delivery.Attempt, whoGets(d.Delivery)))
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("enqueue deliveries: %w", err)
 	}
 	return nil
+}
+
+// whoGets is a mark of a delivery's recipients: when the message is processed again after a reload, the same id may be for
+// more of them.
+func whoGets(d *pipeline.Delivery) []byte {
+	h := sha256.New()
+	for _, r := range d.Recipients {
+		h.Write([]byte(r.Address))
+		h.Write([]byte{0})
+	}
+	return h.Sum(nil)[:8]
 }
 
 // defer1 stores one delivery under a message id: due now, or as a scheduled message that the server moves to the due
