@@ -83,9 +83,14 @@ func (p *Processor) answer(ctx context.Context, plan *Plan, m *Message, routing 
 		if err != nil {
 			return "", err
 		}
-		if !p.front.Tell(ctx, m.Wait, a.verdicts()) && len(a.refused) < len(m.Wait.Recipients) {
+		switch {
+		case p.front.Tell(ctx, m.Wait, a.verdicts()) || len(a.refused) == len(m.Wait.Recipients):
+		case len(a.refused) == 0:
 			p.log.Warn("a message was taken when its sender waited no more: it is recognised when it comes again", "message", m.Envelope.ID)
 			p.front.Remember(ctx, m.Wait, m.Envelope.ID)
+		default: // to recognise it would be to accept it for all
+			p.log.Warn("a message was taken for some of its recipients when its sender waited no more: they get it twice when it comes again",
+				"message", m.Envelope.ID, "refused", len(a.refused))
 		}
 		return result, nil
 	}
