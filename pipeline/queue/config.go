@@ -59,6 +59,9 @@ type Config struct {
 	Memory int64
 	// InFlight bounds the octets of all messages on their way into the queue, in bytes. Default 64 MiB.
 	InFlight int64
+	// Large, unless nil, is told of the octets that begin to take memory, and with a minus of the same when they cease to:
+	// of a part on its way in, and of a message larger than Inline while a handler has it. It is called concurrently.
+	Large func(octets int64)
 	// MaxTransaction bounds the time of a message in a writer. Default 45 min. What is unsettled is spared with all that
 	// was stored before it for a third longer than this: while messages are kept that took longer, it must not shrink.
 	MaxTransaction time.Duration

@@ -132,6 +132,10 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 	}
 	raw := s.inline
 	if len(s.Parts) > 0 {
+		if q.cfg.URL == "" {
+			q.reading.Lock()
+			defer q.reading.Unlock()
+		}
 		raw = make([]byte, 0, min(s.Size, q.cfg.MaxMessageSize))
 		err := q.eachPart(ctx, s, func(b []byte) error {
 			if int64(len(raw)+len(b)) > s.Size {
@@ -162,6 +166,15 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 	}, nil
 }
 
+// large tells Config.Large of octets that take memory until the function that it returns is called.
+func (q *Queue) large(octets int64) (over func()) {
+	if q.cfg.Large == nil {
+		return func() {}
+	}
+	q.cfg.Large(octets)
+	return func() { q.cfg.Large(-octets) }
+}
+
 // withMemory runs fn while size octets of Config.Memory are ours.
 func (q *Queue) withMemory(ctx context.Context, size int64, fn func() error) error {
 	n := min(max(size, 1), q.cfg.Memory)
@@ -169,5 +182,8 @@ func (q *Queue) withMemory(ctx context.Context, size int64, fn func() error) err
 		return fault(fmt.Errorf("wait for memory: %w", err))
 	}
 	defer q.memory.Release(n)
+	if size > int64(q.cfg.Inline) {
+		defer q.large(size)()
+	}
 	return fn()
 }

@@ -40,6 +40,9 @@ type Queue struct {
 	inFlight, memory *semaphore.Weighted
 	inFlightBytes    atomic.Int64
 	writers          writers
+	// reading is held while a message in parts is read from the embedded server, which reads a whole block for each part
+	// and forgets it with the next collection: several messages at once would have it read the same blocks again and again.
+	reading sync.Mutex
 
 	// trials is what is remembered of messages that came back; together keeps a suspect one apart from all others.
 	trials   trials

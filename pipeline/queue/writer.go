@@ -399,8 +399,10 @@ func (w *Writer) send() {
 	id := fmt.Sprintf("%s.%d", token(w.key), len(w.parts))
 	w.parts = append(w.parts, p)
 	failed := w.err
+	over := w.q.large(int64(len(body)))
 	go func() {
 		defer close(p.done)
+		defer over()
 		defer w.release(cap(body))
 		if failed != nil {
 			p.err = failed

@@ -125,6 +125,7 @@ func (a *App) build() error {
 		a.opts.Queue(&a.queueCfg)
 	}
 	a.memory = newMemoryLimit(a.opts.Config, a.opts.Log)
+	a.queueCfg.Large = a.memory.large
 	first, err := newGeneration(a.opts.Config, nil, a.opts, a.registry)
 	if err != nil {
 		return err

@@ -3,9 +3,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
-	"math"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +24,7 @@ func queueConfig(o Options, registry prometheus.Registerer) queue.Config {
 		Dir: filepath.Join(c.DataDir, "queue"), Durability: c.Queue.Durability,
 		Retention: time.Duration(c.Queue.Retention), DeadKeep: time.Duration(c.DeadLetters.Keep),
 		Reserve: int64(c.Queue.Reserve), Inline: int(c.Queue.Inline), Shards: c.Queue.Shards,
-		Memory: int64(c.Limits.Memory), MaxMessageSize: int64(c.SMTP.Limits.MessageSize),
+		Memory: handled(c), InFlight: inFlight(c), MaxMessageSize: int64(c.SMTP.Limits.MessageSize),
 		EncryptionKey: c.Queue.EncryptionKey.Reveal(), Compress: c.Queue.Compression == "s2", DedupeWindow: time.Duration(c.Queue.DedupeWindow),
 		Log: o.Log, Registerer: registry, Now: o.Now, Events: o.events,
 	}
@@ -100,40 +98,4 @@ func newResolver(c *configs.Config, log *slog.Logger, registry prometheus.Regist
 		return nil, fmt.Errorf("make the DNS resolver: %w", err)
 	}
 	return r, nil
-}
-
-// memoryOverhead is what the process needs besides the messages it holds: the embedded server, its caches, sessions;
-// memoryPerScheduled what the embedded server needs for a delivery whose next attempt has a time.
-const (
-	memoryOverhead     = 256 << 20
-	memoryPerScheduled = 1 << 10
-)
-
-// memoryLimit makes the garbage collector keep the process near what it needs: cold reads of the embedded queue load
-// whole blocks, which would otherwise pile up. A limit from the environment (GOMEMLIMIT) stands.
-type memoryLimit struct {
-	base, limit int64 // base is 0 when the limit is not ours
-	set         func(int64)
-	log         *slog.Logger
-}
-
-func newMemoryLimit(c *configs.Config, log *slog.Logger) *memoryLimit {
-	m := &memoryLimit{log: log, set: func(n int64) { debug.SetMemoryLimit(n) }}
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		m.base = 2*int64(c.Limits.Memory) + memoryOverhead
-		m.scheduled(0)
-	}
-	return m
-}
-
-// scheduled makes room for what the embedded server keeps of that many deliveries. A collector that is kept below what
-// lives does nothing but collect.
-func (m *memoryLimit) scheduled(deliveries int64) {
-	limit := m.base + deliveries*memoryPerScheduled
-	if m.base == 0 || max(limit-m.limit, m.limit-limit) < m.base/16 {
-		return
-	}
-	m.limit = limit
-	m.set(limit)
-	m.log.Debug("memory limit set", "bytes", limit)
 }

@@ -42,7 +42,7 @@ func (w *work) start(q *queue.Queue) *workers {
 	board := q.Board()
 	board.Join()
 	attempts := pipeline.NewAttempts(pipeline.AttemptsOptions{
-		Plan: plan, Board: board, Memory: int64(w.opts.Config.Limits.Memory), Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
+		Plan: plan, Board: board, Memory: handled(w.opts.Config), Now: w.opts.Now, Log: w.opts.Log, Registerer: w.registry,
 		Record: q.Delivered, Events: w.opts.events,
 	})
 	processor := pipeline.NewProcessor(pipeline.ProcessorOptions{
