@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,14 +17,33 @@ func (q *Queue) mayBeRepeated(l *link, meta *jetstream.MsgMetadata) bool {
 	return meta.NumDelivered > 1 || l.srv != nil && meta.Timestamp.Before(l.made)
 }
 
-// stopClock removes the next attempt of a delivery that has succeeded.
-func (q *Queue) stopClock(ctx context.Context, l *link, sink, id string) {
+// stopClock removes the next attempt of a delivery that has succeeded, unless that is for others as well: rules that were
+// reloaded before its message was processed again may have added some.
+func (q *Queue) stopClock(ctx context.Context, l *link, d *pipeline.Delivery) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.cfg.tryFor)
 	defer cancel()
-	k := shardOf(sink, deliveryShards)
-	if err := l.delivery[k].Purge(ctx, jetstream.WithPurgeSubject(deliveryLater(k, sink, id))); err != nil {
-		q.cfg.Log.Warn("stop the retry clock of a finished delivery", "delivery", id, "error", err)
+	s, k := l.delivery, shardOf(d.Sink, deliveryShards)
+	raw, err := s[k].GetLastMsgForSubject(ctx, deliveryLater(k, d.Sink, d.ID))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return
 	}
+	if err == nil && onlyFor(raw.Data, d.Recipients) {
+		_, err = remove(ctx, s[k], raw.Sequence)
+	}
+	if err != nil {
+		q.cfg.Log.Warn("stop the retry clock of a finished delivery", "delivery", d.ID, "error", err)
+	}
+}
+
+// onlyFor reports whether a stored delivery is for nobody else.
+func onlyFor(frame []byte, rs []pipeline.Recipient) bool {
+	var record deliveryRecord
+	if _, err := decodeFrame(kindDelivery, frame, &record); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(record.Recipients, func(r recipientRecord) bool {
+		return !slices.ContainsFunc(rs, func(has pipeline.Recipient) bool { return has.Address == string(r.Address) })
+	})
 }
 
 // firstSuccesses collects, for messages that are processed perhaps not for the first time, which of their deliveries

@@ -287,6 +287,29 @@ func TestSuccessStopsALeftoverRetryClock(t *testing.T) {
 	}
 }
 
+// The clock may be that of a later run of the message, by rules that have added a recipient.
+func TestSuccessLeavesTheClockOfOthers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	q := mustOpen(t, embedded(t, dir))
+	d := sampleDelivery(taken(t, q, []byte("x")), "box")
+	enqueue(t, q, pipeline.Deferred{Delivery: d})
+	more := *d
+	more.Recipients = append(slices.Clone(d.Recipients), pipeline.Recipient{Address: "bob@example.com", Local: "bob", Domain: "example.com"})
+	failed(&more)
+	enqueue(t, q, pipeline.Deferred{Delivery: &more, NotBefore: time.Now().Add(time.Hour)})
+	closeQueue(t, q)
+	q = mustOpen(t, embedded(t, dir))
+	done := make(chan struct{})
+	deliver(t, q, "box", done, func(context.Context, *pipeline.Delivery) error {
+		close(done)
+		return nil
+	})
+	if got := status(t, q).Deliveries["box"]; got != (Waiting{Scheduled: 1}) {
+		t.Errorf("%+v waits, want the clock of both recipients", got)
+	}
+}
+
 func TestDeliveryOfALostMessageIsBuried(t *testing.T) {
 	t.Parallel()
 	q := mustOpen(t, embedded(t, t.TempDir()))

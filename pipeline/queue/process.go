@@ -69,7 +69,7 @@ func (q *Queue) processOne(ctx context.Context, l *link, m jetstream.Msg, h func
 		handle = func() error {
 			ds, err := q.successes.during(s.head.Envelope.ID, once)
 			for _, d := range ds {
-				q.stopClock(ctx, l, d.Sink, d.ID)
+				q.stopClock(ctx, l, d)
 			}
 			return err
 		}

@@ -213,7 +213,7 @@ func (s *deliverySettlement) unreadable(q *Queue, err error) {
 // acknowledging, that clock is stopped first.
 func (s *deliverySettlement) delivered(ctx context.Context, q *Queue) {
 	if q.mayBeRepeated(s.link, s.meta) {
-		q.stopClock(ctx, s.link, s.delivery.Sink, s.delivery.ID)
+		q.stopClock(ctx, s.link, s.delivery)
 	}
 	s.ack(q, "done")
 }
