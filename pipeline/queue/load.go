@@ -133,8 +133,10 @@ func (q *Queue) load(ctx context.Context, s *stored) (*pipeline.Message, error) 
 	raw := s.inline
 	if len(s.Parts) > 0 {
 		if q.cfg.URL == "" {
-			q.reading.Lock()
-			defer q.reading.Unlock()
+			if err := q.reading.Acquire(ctx, 1); err != nil {
+				return nil, fault(fmt.Errorf("wait for the reading of other large messages: %w", err))
+			}
+			defer q.reading.Release(1)
 		}
 		raw = make([]byte, 0, min(s.Size, q.cfg.MaxMessageSize))
 		err := q.eachPart(ctx, s, func(b []byte) error {

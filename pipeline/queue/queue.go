@@ -42,7 +42,7 @@ type Queue struct {
 	writers          writers
 	// reading is held while a message in parts is read from the embedded server, which reads a whole block for each part
 	// and forgets it with the next collection: several messages at once would have it read the same blocks again and again.
-	reading sync.Mutex
+	reading *semaphore.Weighted
 
 	// trials is what is remembered of messages that came back; together keeps a suspect one apart from all others.
 	trials   trials
@@ -102,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		broken:   make(chan string, 1),
 		inFlight: semaphore.NewWeighted(cfg.InFlight),
 		memory:   semaphore.NewWeighted(cfg.Memory),
+		reading:  semaphore.NewWeighted(1),
 		together: semaphore.NewWeighted(everyone),
 		started:  cfg.Now(),
 
