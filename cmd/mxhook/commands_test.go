@@ -84,6 +84,14 @@ func TestExitCodesTellUsageFromProblems(t *testing.T) {
 	}
 }
 
+func TestARecipientMayHaveCommasAndQuotes(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := mxhook(t, "explain", "-c", "../../configs/minimal.yaml", "--rcpt", `"x, y"@example.com`, "samples/2-invoice.eml")
+	if code != exitFine || !strings.Contains(stdout, `x, y`) || strings.Contains(stdout, "rejected") {
+		t.Errorf("exit code %d, said %s%s", code, stdout, stderr)
+	}
+}
+
 func TestParsePrintsDataMessage(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := mxhook(t, "parse", "--json", "samples/2-invoice.eml")

@@ -50,7 +50,7 @@ func explainCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&file, "config", "c", "", "configuration file")
-	f.StringSliceVar(&mail.Recipients, "rcpt", nil, "recipient; may be given several times")
+	f.StringArrayVar(&mail.Recipients, "rcpt", nil, "recipient; may be given several times")
 	f.StringVar(&mail.From, "from", "", "reverse-path (default: the null reverse-path)")
 	f.StringVar(&mail.IP, "ip", "", "address of the client, for SPF")
 	f.StringVar(&mail.Helo, "helo", "", "name that the client gave with EHLO")

@@ -69,7 +69,7 @@ The secret is that of the sink ("whsec_..."); it is taken from --secret or from 
 	}
 	f := cmd.Flags()
 	f.StringVar(&address, "address", "127.0.0.1:8080", "address to listen on")
-	f.StringSliceVar(&secrets, "secret", nil, "secret of the sink; may be given several times")
+	f.StringArrayVar(&secrets, "secret", nil, "secret of the sink; may be given several times")
 	f.IntVar(&status, "status", http.StatusOK, "HTTP status to answer with")
 	f.BoolVar(&asJSON, "json", false, "print the bodies, one a line, and nothing else")
 	f.IntVar(&count, "count", 0, "end after this many webhooks; 0: go on")

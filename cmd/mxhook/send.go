@@ -54,7 +54,7 @@ Without one a small mail is made from --from, --to, --subject and --text.`,
 	f := cmd.Flags()
 	f.StringVar(&o.server, "server", "127.0.0.1:2525", "host:port of the SMTP server")
 	f.StringVar(&o.from, "from", "sender@example.org", "reverse-path; '<>' is the null reverse-path")
-	f.StringSliceVar(&o.to, "to", nil, "recipient; may be given several times")
+	f.StringArrayVar(&o.to, "to", nil, "recipient; may be given several times")
 	f.StringVar(&o.helo, "helo", "localhost", "name to give with EHLO")
 	f.StringVar(&o.subject, "subject", "A mail from mxhook send", "subject of the mail that is made")
 	f.StringVar(&o.text, "text", "Hello from mxhook send.", "text of the mail that is made")
